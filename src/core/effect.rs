@@ -1,0 +1,83 @@
+//! What the supervisor asks of the world. Data only; `host` performs it.
+//!
+//! Invariant: an effect is performed only after the records of its step are in the journal, and
+//! (where its doc does not say otherwise) exactly one event answers it.
+
+use std::time::Duration;
+
+use super::change::{Attribution, ObjectId};
+use super::ids::{AttemptId, RunnerName, Slot};
+use super::path::RepoPath;
+use super::record::RunOutcome;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Compare the agent's claim with git and take the attempt's baseline. → `Prepared`
+    Prepare { id: AttemptId },
+    /// Launch the agent. → `Spawned`, later `TreeEnded` or `ShimLost`; or `SpawnFailed`
+    Spawn { id: AttemptId, slot: Slot },
+    /// End a tree. No answer of its own: the tree's end is reported as always.
+    End { id: AttemptId, part: Part, how: Ending },
+    /// Tell how long the attempt has been quiet. → `Sampled`
+    Sample { id: AttemptId },
+    /// Compare the workspace with the attempt's baseline, within its claim. → `Measured`
+    Measure { id: AttemptId },
+    /// Make a commit of these paths' present content, under the attempt's private reference; the
+    /// other paths are the baseline's. → `Frozen`
+    Freeze { id: AttemptId, purpose: Purpose, paths: Vec<RepoPath>, attribution: Attribution },
+    /// Measure and freeze a living attempt's work. → `Checkpointed`
+    Checkpoint { id: AttemptId },
+    /// Run the verify command. → `Verified`
+    Verify { id: AttemptId, slot: Slot, commit: ObjectId },
+    /// Take `index.lock`, check branch and files, rebuild on HEAD if it moved. → `PlacePrepared`
+    PreparePlace { id: AttemptId, commit: ObjectId },
+    /// Move the branch, refresh the index, let go of `index.lock`. → `Placed`
+    Place { id: AttemptId, intent: PlaceIntent },
+    /// Drop the attempt's private references: its work is on the branch, or there was none. No
+    /// answer; what fails here is left to expiry.
+    Unpin { id: AttemptId },
+    /// Put back each of these paths that still is what `commit` holds. → `Restored`
+    Restore { id: AttemptId, commit: ObjectId, paths: Vec<RepoPath> },
+    /// Remove the runner's empty scratch directories: no agent of it is running. No answer.
+    Sweep { runner: RunnerName },
+    /// Compare the whole tree with the start of the run and what was committed. → `Surveyed`
+    Survey,
+    /// The run is over; nothing follows.
+    Close { outcome: RunOutcome },
+}
+
+/// Which of an attempt's two trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Agent,
+    Verify,
+}
+
+/// How to end a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// SIGTERM and SIGCONT to all of it, SIGKILL to what is left after the grace.
+    Orderly { grace: Duration },
+    /// SIGKILL.
+    AtOnce,
+}
+
+/// What a frozen commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be placed on the branch.
+    Completion,
+    /// To be kept beside it.
+    Salvage,
+}
+
+/// Everything that recovery needs to tell whether a branch was moved, and to finish the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceIntent {
+    /// `refs/heads/NAME`, or `HEAD` where it is detached.
+    pub reference: String,
+    /// What the reference holds now; `None`: the branch is yet to be born.
+    pub old: Option<ObjectId>,
+    /// The commit that it shall hold: the frozen one, or one rebuilt on `old`.
+    pub new: ObjectId,
+}

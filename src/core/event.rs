@@ -1,0 +1,86 @@
+//! What the supervisor is told: answers to its effects, and news from outside.
+//!
+//! Invariant: an event says what happened and never what to do. Events about an attempt that is no
+//! longer the live one of its agent are ignored by `decide`; they may come late.
+
+use super::change::{Change, ObjectId};
+use super::effect::{PlaceIntent, Purpose};
+use super::ids::AttemptId;
+use super::path::RepoPath;
+use super::reason::{Exit, Interrupt};
+use super::record::{ProcessId, Summary};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing new, or a deadline of [`super::supervisor::Supervisor::next_deadline`] has come: look
+    /// what can start, what is over, what is due. The driver sends it after every batch of other
+    /// events until the step that comes back is empty.
+    Turn,
+    /// A signal asked the supervisor to stop. The first stops in order, the second at once.
+    Interrupted(Interrupt),
+
+    /// Answer to `Prepare`.
+    Prepared { id: AttemptId, outcome: Preparation },
+    /// Answer to `Spawn`.
+    Spawned { id: AttemptId, process: ProcessId },
+    /// Answer to `Spawn`: nothing was started.
+    SpawnFailed { id: AttemptId, error: String },
+    /// The whole tree of the attempt's agent is gone and its logs are closed: the end of every
+    /// `Spawn` that gave `Spawned`, asked for or not.
+    TreeEnded { id: AttemptId, exit: Exit, summary: Summary },
+    /// The attempt's shim died without an exit record; whatever was left of its tree was ended.
+    ShimLost { id: AttemptId },
+    /// Answer to `Sample`: how long the attempt has shown no sign of life (no output, no CPU time).
+    Sampled { id: AttemptId, quiet: Duration },
+
+    /// Answer to `Measure`.
+    Measured { id: AttemptId, outcome: Result<Vec<Change>, String> },
+    /// Answer to `Freeze`.
+    Frozen { id: AttemptId, purpose: Purpose, outcome: Result<ObjectId, String> },
+    /// Answer to `Checkpoint`; `None`: nothing has changed since the last.
+    Checkpointed { id: AttemptId, outcome: Result<Option<ObjectId>, String> },
+    /// Answer to `Verify`, whole tree gone. `tail`: the end of its output, bounded.
+    Verified { id: AttemptId, exit: Exit, tail: String },
+    /// Answer to `PreparePlace`. While the intent is held, nobody else can write the index.
+    PlacePrepared { id: AttemptId, outcome: Result<PlaceIntent, PlaceRefusal> },
+    /// Answer to `Place`.
+    Placed { id: AttemptId, outcome: Result<Placement, PlaceRefusal> },
+    /// Answer to `Restore`.
+    Restored { id: AttemptId, restored: Vec<RepoPath>, left: Vec<RepoPath> },
+    /// Answer to `Survey`: changed paths of the whole tree that no agent's record explains.
+    Surveyed { unattributed: Vec<RepoPath> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preparation {
+    /// The baseline is taken. `dirty` is empty unless the plan allows dirty claims.
+    Ready { dirty: Vec<RepoPath> },
+    /// Claimed paths differ from git; no baseline was taken.
+    Dirty { paths: Vec<RepoPath> },
+    /// Git or the file system failed (bounded text).
+    Failed { error: String },
+}
+
+/// The branch now holds the attempt's commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub commit: ObjectId,
+    /// Paths whose index entry was the user's own and was therefore left as it is.
+    pub index_left: Vec<RepoPath>,
+}
+
+/// Why a frozen commit could not go on the branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceRefusal {
+    /// Somebody committed between the preparation and the move; a new preparation may succeed.
+    Moved,
+    /// The branch is another one, or its history no longer holds what it held.
+    BranchMoved,
+    /// Paths changed on disk since the freeze, or in commits that came in since the baseline.
+    ChangedUnderneath { paths: Vec<RepoPath> },
+    /// A hook refused or changed files.
+    Hook { error: String },
+    /// `index.lock` stayed taken, or git failed (bounded text).
+    Git { error: String },
+}

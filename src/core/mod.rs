@@ -1,0 +1,22 @@
+//! The pure room: what a run is, and what follows from what happened.
+//!
+//! Invariant: nothing here reads a clock, a file, the environment or another thread, and nothing
+//! here imports another room of this crate. State comes in, time is an argument, records and
+//! effects come out. The live run, recovery and the simulator all run this same code.
+//!
+//! Deliberately absent: text for people (`render`), the journal's wire format (`journal`), and
+//! every system call (`host`, `shim`).
+
+pub mod agent;
+pub mod change;
+pub mod claim;
+pub mod effect;
+pub mod event;
+pub mod ids;
+pub mod lifecycle;
+pub mod moment;
+pub mod path;
+pub mod reason;
+pub mod record;
+pub mod supervisor;
+pub mod view;

@@ -1,0 +1,275 @@
+//! What is written down: the facts of a run, from which every view is computed.
+//!
+//! Invariant: applying the same records to the same plan gives the same state. A record of an
+//! intent comes before the act, a record of the outcome after it.
+
+use std::time::Duration;
+
+use super::change::{Attribution, Change, ObjectId};
+use super::effect::{Ending, Part, PlaceIntent, Purpose};
+use super::ids::{AgentId, AttemptId, RunId, RunnerName, Slot};
+use super::lifecycle::State;
+use super::moment::Moment;
+use super::path::RepoPath;
+use super::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub at: Moment,
+    pub fact: Fact,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The first record of every run.
+    RunOpened(RunOpened),
+    PhaseOpened {
+        phase: usize,
+    },
+    PhaseEnded {
+        phase: usize,
+        completed: bool,
+    },
+    /// Nothing more is started; `by` says whether what runs is ended too.
+    StopRequested {
+        by: StopCause,
+    },
+    /// A second interrupt: what still runs is killed.
+    KillRequested {
+        by: Interrupt,
+    },
+    RunnerPaused {
+        runner: RunnerName,
+        until: Moment,
+    },
+    RunnerResumed {
+        runner: RunnerName,
+    },
+
+    /// The agent cannot start, for this reason: WAITING, or BLOCKED where the reason says so.
+    /// Written when the kind of reason changes, not at every look.
+    AgentWaits {
+        agent: AgentId,
+        reason: WaitReason,
+    },
+    /// Slot and locks are granted; the claim is being prepared.
+    AttemptOpened {
+        id: AttemptId,
+        slot: Slot,
+    },
+    /// Locks and slot are given back before anything was started.
+    AttemptReturned {
+        id: AttemptId,
+        dirty: Vec<RepoPath>,
+    },
+    /// The intent to launch. `dirty`: claimed paths that differed from git (allowed).
+    AttemptStarted {
+        id: AttemptId,
+        dirty: Vec<RepoPath>,
+    },
+    AttemptSpawned {
+        id: AttemptId,
+        process: ProcessId,
+    },
+    /// The intent to end a tree, and why.
+    EndIntended {
+        id: AttemptId,
+        part: Part,
+        how: Ending,
+        reason: EndReason,
+    },
+    /// A quiet attempt was looked at and let live; the next look is due then.
+    Sampled {
+        id: AttemptId,
+        next: Moment,
+    },
+    /// The agent's tree is gone.
+    TreeEnded {
+        id: AttemptId,
+        exit: Exit,
+        summary: Summary,
+    },
+    /// What the attempt changed, and whose it is.
+    WriteSet {
+        id: AttemptId,
+        writes: Vec<Write>,
+    },
+    Checkpointed {
+        id: AttemptId,
+        commit: Option<ObjectId>,
+    },
+    Frozen {
+        id: AttemptId,
+        purpose: Purpose,
+        commit: ObjectId,
+    },
+    VerifyStarted {
+        id: AttemptId,
+    },
+    Verified {
+        id: AttemptId,
+        exit: Exit,
+        took: Duration,
+        tail: String,
+    },
+    PlaceIntended {
+        id: AttemptId,
+        intent: PlaceIntent,
+    },
+    Placed {
+        id: AttemptId,
+        commit: ObjectId,
+        index_left: Vec<RepoPath>,
+    },
+    Restored {
+        id: AttemptId,
+        restored: Vec<RepoPath>,
+        left: Vec<RepoPath>,
+    },
+    /// Something of the attempt's closing failed that does not change its end (say, no salvage could
+    /// be made); bounded text for the report.
+    Trouble {
+        id: AttemptId,
+        what: Trouble,
+    },
+    /// The attempt is over, its locks and slot are free, and the agent is to be tried again.
+    AgentRequeued {
+        id: AttemptId,
+        why: RequeueReason,
+        not_before: Moment,
+    },
+    /// The agent has ended. `reason` is `None` for COMPLETED. Locks and slot, if held, are free.
+    AgentEnded {
+        agent: AgentId,
+        state: State,
+        reason: Option<EndReason>,
+    },
+
+    Surveyed {
+        unattributed: Vec<RepoPath>,
+    },
+    /// The last record of every run that came to its end.
+    RunEnded {
+        outcome: RunOutcome,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOpened {
+    pub run: RunId,
+    pub session: String,
+    /// HEAD at the start; `None`: unborn.
+    pub base: Option<ObjectId>,
+    /// `refs/heads/NAME`, or `None` where HEAD is detached.
+    pub branch: Option<String>,
+    pub layers: Layers,
+    pub agents: Vec<AgentId>,
+}
+
+/// Which protections are active in this run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layers {
+    pub gate: bool,
+    pub watch: bool,
+    pub cgroup: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// What runs is ended in order.
+    Interrupt(Interrupt),
+    /// What runs may finish.
+    Limit(Limit),
+}
+
+/// A process, safe against the reuse of its number: signals go only to what still is all three.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessId {
+    pub pid: u32,
+    /// Start time in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start: u64,
+    /// `/proc/sys/kernel/random/boot_id`
+    pub boot: String,
+}
+
+/// What a runner's output told about the attempt as a whole. All of it is the agent's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The agent's final message, bounded.
+    pub message: Option<String>,
+    pub usage: Option<Usage>,
+    /// The thread or session that could be continued.
+    pub thread: Option<String>,
+    /// A fatal error that the runner reported, bounded.
+    pub fatal: Option<String>,
+    /// It ended on a rate limit.
+    pub rate_limit: Option<RateLimit>,
+    /// `NEEDS: path: why` lines of the final message.
+    pub needs: Vec<Need>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How long the provider asked to wait, if it said.
+    pub lifts_after: Option<Duration>,
+}
+
+/// A path that an agent says it needs beyond its claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    pub path: String,
+    pub why: String,
+}
+
+/// A change, whose it is, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub change: Change,
+    pub attribution: Attribution,
+    pub fate: Fate,
+}
+
+/// What becomes of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes into the attempt's commit.
+    Commit,
+    /// It goes into salvage only: the path was dirty when the attempt began.
+    SalvageOnly,
+    /// It is left in the tree and reported.
+    Leave,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    MeasureFailed { error: String },
+    SalvageFailed { error: String },
+    CheckpointFailed { error: String },
+}
+
+/// Why an agent goes back to the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequeueReason {
+    /// A further attempt after one that ended for this reason; costs a retry.
+    Retry(EndReason),
+    /// The provider's rate limit; costs none.
+    RateLimit,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// Every agent COMPLETED.
+    Completed,
+    /// Some did not.
+    Failed,
+    /// A signal ended it.
+    Interrupted(Interrupt),
+}

@@ -1,0 +1,102 @@
+//! A run as people and programs see it: one plain value, computed from the supervisor's state.
+//!
+//! Invariant: everything shown anywhere (report, JSON, snapshot file) comes from a [`RunView`];
+//! nothing is remembered twice. Text and JSON are made of it in `render`.
+
+use std::time::Duration;
+
+use super::change::{Attribution, ObjectId};
+use super::ids::{AgentId, Attempt, RunId, RunnerName};
+use super::lifecycle::State;
+use super::moment::Moment;
+use super::path::RepoPath;
+use super::reason::{EndReason, Exit, WaitReason};
+use super::record::{Layers, Need, Usage};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunView {
+    pub run: RunId,
+    pub session: String,
+    pub state: RunState,
+    pub base: Option<ObjectId>,
+    /// The last commit placed by this run, else `base`.
+    pub head: Option<ObjectId>,
+    pub branch: Option<String>,
+    pub layers: Layers,
+    pub max_concurrent: u32,
+    /// In rank order.
+    pub agents: Vec<AgentView>,
+    pub unattributed: Vec<RepoPath>,
+    pub ended_at: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    Running,
+    Completed,
+    Failed,
+    Interrupted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentView {
+    pub id: AgentId,
+    pub name: String,
+    pub phase: Option<String>,
+    pub priority: u8,
+    pub runner: RunnerName,
+    pub state: State,
+    pub why: Why,
+    /// The latest attempt; `None`: none was begun.
+    pub attempt: Option<Attempt>,
+    /// The agent's process while it runs.
+    pub pid: Option<u32>,
+    pub depends_on: Vec<AgentId>,
+    pub locks: LocksView,
+    /// Of the latest attempt.
+    pub started_at: Option<Moment>,
+    pub ended_at: Option<Moment>,
+    pub exit: Option<Exit>,
+    /// Paths that went (or would have gone) into its commit.
+    pub writes: Vec<RepoPath>,
+    /// The weakest attribution among `writes`; `None` where there are none.
+    pub attribution: Option<Attribution>,
+    /// Paths whose index entry was the user's and was left.
+    pub index_left: Vec<RepoPath>,
+    /// Paths that could not be put back after an attempt that did not complete.
+    pub not_restored: Vec<RepoPath>,
+    pub needs: Vec<Need>,
+    pub message: Option<String>,
+    pub commit: Option<ObjectId>,
+    /// The reference that keeps the work of attempts that did not complete, latest last.
+    pub salvage: Vec<String>,
+    pub verify: Option<VerifyView>,
+    /// Over all attempts.
+    pub usage: Option<Usage>,
+}
+
+/// The reason for the state that an agent is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The state says it all.
+    Nothing,
+    Waits(WaitReason),
+    /// It ended, or is being ended, for this.
+    Ends(EndReason),
+    /// It completed and changed nothing.
+    WithoutChanges,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocksView {
+    pub exclusive: Vec<String>,
+    pub late: Vec<String>,
+    pub shared: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyView {
+    pub ok: bool,
+    pub took: Duration,
+    pub tail: String,
+}

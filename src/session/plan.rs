@@ -1,0 +1,95 @@
+//! The validated session: what the supervisor decides by, and how each agent is launched.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::core::agent::Plan;
+use crate::core::ids::{AgentId, RunnerName};
+use crate::core::path::RepoPath;
+
+use super::template::Template;
+
+/// A session in which nothing can be wrong any more.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub name: String,
+    /// What the supervisor decides by. `stop_at` is still `None` there: it needs the clock.
+    pub plan: Plan,
+    /// How each agent of the plan is launched.
+    pub launches: BTreeMap<AgentId, Launch>,
+    /// The branch to make (where it is missing) and switch to before the run.
+    pub branch: Option<String>,
+    /// Wall-clock time of day after which nothing more is started; the next such time.
+    pub stop_at: Option<jiff::civil::Time>,
+    pub git_hooks: GitHooks,
+    pub salvage_days: u32,
+    /// The text of the session file, as it was read (kept with the run).
+    pub source: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum GitHooks {
+    #[default]
+    Skip,
+    Run,
+}
+
+/// Which built-in way of launching and reading a runner has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RunnerKind {
+    Codex,
+    Claude,
+    /// Any program; its output is a log and nothing more.
+    Command,
+}
+
+/// How an agent is launched.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub runner: RunnerName,
+    pub kind: RunnerKind,
+    /// The runner's own program and leading arguments where the session overrides them
+    /// (`[runner.X] command`), or the agent's `command`, which replaces the runner.
+    pub command: Option<Vec<Template>>,
+    /// The runner's `args`, then the agent's.
+    pub args: Vec<Template>,
+    pub model: Option<Template>,
+    /// The whole prompt: brief, preamble, the agent's own. `None` for commands without one.
+    pub prompt: Option<Template>,
+    pub env: BTreeMap<String, Template>,
+    /// With `env_clear`, the only variables of the supervisor's environment that are passed on.
+    pub env_pass: Vec<String>,
+    pub env_clear: bool,
+    /// Where it starts, below the workspace; `None`: its root.
+    pub cwd: Option<RepoPath>,
+    /// The most bytes that each of its log files keeps.
+    pub log_limit: u64,
+    pub verify: Option<VerifyPlan>,
+    /// Subject (and perhaps body) of its commit.
+    pub commit_message: Template,
+}
+
+#[derive(Clone, Debug)]
+pub struct VerifyPlan {
+    /// Each is run by `sh -c`, in order; all must succeed.
+    pub commands: Vec<Template>,
+    pub place: VerifyIn,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum VerifyIn {
+    #[default]
+    Workspace,
+    Commit,
+}
+
+/// Where a session's text came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File(PathBuf),
+    StandardInput,
+    /// Part of the program (the demo).
+    Embedded,
+}
