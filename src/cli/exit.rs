@@ -1,0 +1,62 @@
+//! Exit codes and the errors that choose them.
+
+use std::process::ExitCode;
+
+/// Every way in which `supervise` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it did what was asked; for `run`: every agent COMPLETED
+    Success,
+    /// 1: some agents did not complete
+    AgentsFailed,
+    /// 2: wrong usage, or an invalid session
+    Invalid,
+    /// 3: the workspace or the machine cannot be used
+    Unusable,
+    /// 4: nothing was selected
+    NothingSelected,
+    /// 5: completed, but with denied or unattributed paths (`--strict`)
+    Strict,
+    /// 129: ended by SIGHUP
+    Hangup,
+    /// 130: ended by SIGINT
+    Interrupted,
+    /// 143: ended by SIGTERM
+    Terminated,
+}
+
+impl Exit {
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::AgentsFailed => 1,
+            Self::Invalid => 2,
+            Self::Unusable => 3,
+            Self::NothingSelected => 4,
+            Self::Strict => 5,
+            Self::Hangup => 129,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// A command that could not do what was asked: the report to print, and the code to end with.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub report: miette::Report,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, error: impl Into<miette::Report>) -> Self {
+        Self { exit, report: error.into() }
+    }
+}
