@@ -1,1 +1,3 @@
-//! placeholder
+//! The room with effects: processes, git, the clock, the file system.
+
+pub mod doctor;
