@@ -1,6 +1,6 @@
 //! What this machine and this repository allow.
 //!
-//! Invariant: looks, and changes nothing. Every question has an answer in bounded time, and what
+//! Invariant: looks, and leaves nothing changed. Every question has an answer in bounded time, and what
 //! could not be found out counts as missing, with the way to get it.
 //!
 //! Deliberately absent: how the answers are printed (`cli`).
@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::Pid;
 
+use super::cgroup::{self, CgroupUnavailable};
 use crate::runner::{codex_program, find_program};
 
 /// How long a program may take to tell its version.
@@ -78,7 +79,7 @@ pub fn examine(directory: &Path) -> Vec<Finding> {
         proc_text("sys/kernel/unprivileged_userns_clone").as_deref(),
         proc_text("sys/kernel/apparmor_restrict_unprivileged_userns").as_deref(),
     ));
-    findings.push(cgroup());
+    findings.push(delegation(cgroup::probe()));
     findings.push(seccomp(proc_text("sys/kernel/seccomp/actions_avail").as_deref()));
     findings.push(inotify(
         proc_text("sys/fs/inotify/max_user_watches").as_deref(),
@@ -248,31 +249,13 @@ fn inotify(watches: Option<&str>, instances: Option<&str>) -> Finding {
 }
 
 /// Can this process make control groups below its own (cgroups(7), "delegation")?
-fn cgroup() -> Finding {
-    const HELP: &str = "a user session of systemd has it, or: systemd-run --user --scope -p Delegate=yes supervise …; \
-                        without it processes are still ended one by one";
-    let own = proc_text("self/cgroup").zip(proc_text("self/mountinfo")).and_then(|(c, m)| own_cgroup(&c, &m));
-    let Some(own) = own else {
-        return absent("cgroup", "cgroup v2", "not mounted here".to_owned(), HELP);
-    };
-    let writable = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
-    match (writable(&own) && writable(&own.join("cgroup.procs")), own.join("cgroup.kill").exists()) {
-        (true, true) => ok("cgroup", "cgroup v2", format!("delegated: {}", own.display())),
-        // The root has no cgroup.kill; those below it do.
-        (true, false) => ok("cgroup", "cgroup v2", format!("delegated, without cgroup.kill: {}", own.display())),
-        (false, _) => absent("cgroup", "cgroup v2", "not delegated to this process".to_owned(), HELP),
+fn delegation(probed: Result<PathBuf, CgroupUnavailable>) -> Finding {
+    const HELP: &str = "systemd-run --user --scope -p Delegate=yes supervise …; without it every process of an agent is \
+                        still ended, one by one";
+    match probed {
+        Ok(own) => ok("cgroup", "cgroup v2", format!("delegated: {}", own.display())),
+        Err(error) => absent("cgroup", "cgroup v2", error.to_string(), HELP),
     }
-}
-
-/// The directory of this process's group: the `0::` line of proc_pid_cgroup(5) below the mount of
-/// type cgroup2 in proc_pid_mountinfo(5).
-fn own_cgroup(own: &str, mounts: &str) -> Option<PathBuf> {
-    let group = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mount = mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4)).flatten()
-    })?;
-    Some(Path::new(mount).join(group))
 }
 
 /// Only whether a login is there; its file is not opened.
@@ -364,15 +347,10 @@ mod tests {
     }
 
     #[test]
-    fn the_own_group_is_found_below_its_mount() {
-        let mounts = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw\n";
-        let own = "4:memory:/x\n0::/user.slice/session-1.scope\n";
-        let expected = Path::new("/sys/fs/cgroup/unified/user.slice/session-1.scope");
-        assert_eq!(own_cgroup(own, mounts).as_deref(), Some(expected));
-        assert_eq!(own_cgroup("0::/\n", mounts).as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
-        assert_eq!(own_cgroup("4:memory:/x\n", mounts), None);
-        assert_eq!(own_cgroup(own, "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"), None);
+    fn control_groups() {
+        check(&delegation(Ok(PathBuf::from("/sys/fs/cgroup/x"))), Verdict::Ok, "delegated: /sys/fs/cgroup/x");
+        let error = CgroupUnavailable::NotMounted;
+        check(&delegation(Err(error)), Verdict::Absent, "no cgroup v2 file system is mounted");
     }
 
     #[test]
