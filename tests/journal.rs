@@ -381,8 +381,7 @@ proptest! {
         let mut journal = Journal::create(&file, &header()).unwrap();
         let _ = journal.append(&batch, (), wall()).unwrap();
         let replay = read(&file).unwrap();
-        prop_assert_eq!(records_of(&replay), batch.clone());
-        prop_assert_eq!(replay.entries, journal.entries(&batch, wall()));
+        prop_assert_eq!(records_of(&replay), batch);
     }
 }
 
@@ -535,7 +534,7 @@ fn followers_get_the_line_without_its_checksum() {
     let entries = read(Path::new(FIXTURE)).unwrap().entries;
     let opened = entries.iter().find(|e| matches!(e.record.fact, Fact::AttemptOpened { .. })).unwrap();
     assert_eq!(
-        event_line(opened).unwrap(),
+        event_line(opened.seq, opened.at, &opened.record).unwrap(),
         r#"{"seq":14,"at":"2026-11-24T12:04:31.250Z","t":130,"kind":"attempt_opened","agent":"agent-1","attempt":2,"slot":3}"#
     );
 }

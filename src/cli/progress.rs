@@ -63,6 +63,13 @@ pub fn palette_for(stream: &impl anstream::stream::RawStream) -> Palette {
     }
 }
 
+/// The columns that a report on standard output may take.
+#[must_use]
+pub fn report_width() -> usize {
+    // A report in a file or a pipe is read somewhere else.
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col).clamp(60, 160))
+}
+
 impl Progress {
     /// On standard error, live if that is a terminal. The setting's palette is the stream's.
     #[must_use]

@@ -9,12 +9,13 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
+use super::JournalError;
 use super::line::{self, Header};
 use super::read::{self, Replay};
-use super::{Entry, JournalError};
 use crate::core::record::Record;
 
 /// Buffers larger than this are given back after a batch.
@@ -27,7 +28,8 @@ pub struct Journal {
     file: Arc<File>,
     next_seq: u64,
     len: u64,
-    poisoned: bool,
+    /// Shared with the sync points: a failed sync ends the writing.
+    poisoned: Arc<AtomicBool>,
     buffer: Vec<u8>,
 }
 
@@ -51,6 +53,7 @@ pub struct Committed<E> {
 pub struct SyncPoint {
     path: Arc<PathBuf>,
     file: Arc<File>,
+    poisoned: Arc<AtomicBool>,
     upto: u64,
 }
 
@@ -93,7 +96,7 @@ impl Journal {
             file: Arc::new(file),
             next_seq,
             len,
-            poisoned: false,
+            poisoned: Arc::default(),
             buffer: Vec::new(),
         }
     }
@@ -108,7 +111,7 @@ impl Journal {
     /// are committed. Without records nothing is written, and the effects wait for what was
     /// appended before.
     pub fn append<E>(&mut self, records: &[Record], effects: E, wall: Timestamp) -> Result<Appended<E>, JournalError> {
-        if self.poisoned {
+        if self.poisoned.load(Ordering::Acquire) {
             return Err(JournalError::Poisoned { path: self.path.to_path_buf() });
         }
         if !records.is_empty() {
@@ -123,17 +126,15 @@ impl Journal {
         Ok(Appended { upto: self.len, effects })
     }
 
-    /// The entries that the last [`Journal::append`] of these records made.
-    #[must_use]
-    pub fn entries(&self, records: &[Record], wall: Timestamp) -> Vec<Entry> {
-        let first = self.next_seq - records.len() as u64;
-        records.iter().zip(first..).map(|(r, seq)| Entry { seq, at: wall, record: r.clone() }).collect()
-    }
-
     /// A sync of all that has been appended so far, to be run here or on another thread.
     #[must_use]
     pub fn sync_point(&self) -> SyncPoint {
-        SyncPoint { path: Arc::clone(&self.path), file: Arc::clone(&self.file), upto: self.len }
+        SyncPoint {
+            path: Arc::clone(&self.path),
+            file: Arc::clone(&self.file),
+            poisoned: Arc::clone(&self.poisoned),
+            upto: self.len,
+        }
     }
 
     fn write_buffer(&mut self) -> Result<(), JournalError> {
@@ -146,7 +147,9 @@ impl Journal {
             return Ok(());
         };
         // Half a batch in the middle of the file would be damage: take it out again.
-        self.poisoned = self.file.set_len(self.len).is_err();
+        if self.file.set_len(self.len).is_err() {
+            self.poisoned.store(true, Ordering::Release);
+        }
         let path = self.path.to_path_buf();
         Err(match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -159,12 +162,15 @@ impl Journal {
 
 impl SyncPoint {
     /// Blocks until everything appended before [`Journal::sync_point`] is on the disk
-    /// (fdatasync(2)). After an error nothing can be said of any record since the last success: the
-    /// run has to stop.
+    /// (fdatasync(2)). After an error nothing can be said of any record since the last success:
+    /// the journal takes no more, and the run has to stop.
     pub fn sync(self) -> Result<Synced, JournalError> {
         match self.file.sync_data() {
             Ok(()) => Ok(Synced { upto: self.upto }),
-            Err(source) => Err(JournalError::Sync { path: self.path.to_path_buf(), source }),
+            Err(source) => {
+                self.poisoned.store(true, Ordering::Release);
+                Err(JournalError::Sync { path: self.path.to_path_buf(), source })
+            }
         }
     }
 }
@@ -206,6 +212,20 @@ mod tests {
     fn failures_to_write_are_told_apart() {
         check(OpenOptions::new().append(true), "/dev/full", "no space left for /dev/full");
         check(OpenOptions::new().read(true), "/dev/null", "/dev/null cannot be written");
+    }
+
+    #[test]
+    fn a_failed_sync_ends_the_writing() {
+        // A pipe takes bytes and cannot be synced.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let mut journal = Journal::over(Path::new("pipe"), file, 1, 0);
+        let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
+        let _ = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(matches!(journal.sync_point().sync(), Err(JournalError::Sync { .. })));
+        let again = journal.append(&records, (), Timestamp::UNIX_EPOCH);
+        assert!(matches!(again, Err(JournalError::Poisoned { .. })));
+        drop(reader);
     }
 
     #[test]
