@@ -5,7 +5,8 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use supervise::core::claim::{Claim, Pattern, PatternError};
+use supervise::core::claim::{Claim, Limits, Pattern, PatternError, contested};
+use supervise::core::ids::AgentId;
 use supervise::core::path::RepoPath;
 
 fn pattern(text: &str) -> Pattern {
@@ -361,5 +362,92 @@ mod overlaps {
         let overlap = reads.first_overlap(&writes).unwrap();
         assert_eq!((overlap.left.as_str(), overlap.right.as_str()), ("src/", "src/*.rs"));
         assert_eq!(overlap.example, path("src/a.rs"));
+    }
+}
+
+mod contests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    type Pairs = BTreeSet<(usize, usize, String, String)>;
+
+    fn ids(n: usize) -> Vec<AgentId> {
+        (0..n).map(|i| AgentId::new(&format!("agent-{i:05}")).unwrap()).collect()
+    }
+
+    fn search(claims: &[Claim], limits: Limits, apart: impl Fn(usize, usize) -> bool) -> (Pairs, bool) {
+        let ids = ids(claims.len());
+        let agents: Vec<_> = ids.iter().zip(claims).collect();
+        let found = contested(&agents, limits, apart);
+        let position = |id: &AgentId| ids.iter().position(|i| i == id).unwrap();
+        let mut pairs = Pairs::new();
+        let mut last = None;
+        for one in &found.pairs {
+            let (left, right) = (&one.overlap.left, &one.overlap.right);
+            assert!(left.matches(&one.overlap.example) && right.matches(&one.overlap.example), "{one:?}");
+            let agents = (position(&one.agents.0), position(&one.agents.1));
+            assert!(last <= Some(agents), "in the order of the agents");
+            last = Some(agents);
+            let fresh = pairs.insert((agents.0, agents.1, left.to_string(), right.to_string()));
+            assert!(fresh, "{one:?} once");
+        }
+        (pairs, found.truncated)
+    }
+
+    fn one_by_one(claims: &[Claim], apart: impl Fn(usize, usize) -> bool) -> Pairs {
+        let mut pairs = Pairs::new();
+        for (i, a) in claims.iter().enumerate() {
+            for (j, b) in claims.iter().enumerate().skip(i + 1).filter(|(j, _)| !apart(i, *j)) {
+                let lists = [(&a.exclusive, &b.exclusive), (&a.exclusive, &b.shared), (&a.shared, &b.exclusive)];
+                for (l, r) in
+                    lists.into_iter().flat_map(|(l, r)| l.iter().flat_map(move |l| r.iter().map(move |r| (l, r))))
+                {
+                    if l.overlap(r).is_some() {
+                        pairs.insert((i, j, l.to_string(), r.to_string()));
+                    }
+                }
+            }
+        }
+        pairs
+    }
+
+    fn claim() -> impl Strategy<Value = Claim> {
+        let list = || prop::collection::vec(pattern_text().prop_map(|t| pattern(&t)), 0..3);
+        (list(), list()).prop_map(|(exclusive, shared)| Claim { exclusive, shared, ..Claim::default() })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_is_missed_and_nothing_invented(claims in prop::collection::vec(claim(), 0..14)) {
+            let apart = |i: usize, j: usize| (i + j).is_multiple_of(5);
+            let limits = Limits { pairs: usize::MAX, steps: u64::MAX };
+            prop_assert_eq!(search(&claims, limits, apart), (one_by_one(&claims, apart), false));
+        }
+
+        #[test]
+        fn what_is_cut_off_is_said(claims in prop::collection::vec(claim(), 4..10), pairs in 0..4_usize, steps in 0..200_u64) {
+            let all = one_by_one(&claims, |_, _| false);
+            for limits in [Limits { pairs, ..Limits::default() }, Limits { steps, ..Limits::default() }] {
+                let (found, truncated) = search(&claims, limits, |_, _| false);
+                prop_assert!(found.is_subset(&all) && found.len() <= limits.pairs);
+                prop_assert!(truncated || found == all, "{:?}", limits);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_claim_ten_thousand_times_is_cut_off_at_the_limit() {
+        let claim = Claim { exclusive: vec![pattern("src/")], ..Claim::default() };
+        let (found, truncated) = search(&vec![claim; 10_000], Limits::default(), |_, _| false);
+        assert_eq!((found.len(), truncated), (1_000, true));
+    }
+
+    #[test]
+    fn readers_of_one_tree_do_not_contend() {
+        let claim = Claim { shared: vec![pattern("src/")], ..Claim::default() };
+        assert_eq!(search(&vec![claim; 50], Limits::default(), |_, _| false), (Pairs::new(), false));
     }
 }

@@ -4,9 +4,11 @@
 //! session file's documentation says; overlap is decided exactly, on the patterns' automata.
 
 mod automaton;
+mod contested;
 mod pattern;
 mod syntax;
 
+pub use contested::{Contest, Contested, Limits, contested};
 pub use pattern::Pattern;
 pub use syntax::{MAX_PATTERN, MAX_WILD, PatternError};
 

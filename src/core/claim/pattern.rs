@@ -116,6 +116,29 @@ impl Pattern {
         RepoPath::new(&prefix[..cut]).ok()
     }
 
+    /// What every path it matches begins with.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.0.prefix
+    }
+
+    /// What every path it matches ends with.
+    pub(super) fn suffix(&self) -> &[u8] {
+        &self.0.suffix
+    }
+
+    /// The name that the directory of every path it matches has, where that is told by its text:
+    /// `**/docs/*.md` has `docs`.
+    pub(super) fn parent_name(&self) -> Option<&str> {
+        let text = self.as_str();
+        let closed = matches!(self.0.shape, Shape::Star | Shape::Deep | Shape::DeepName | Shape::Glob);
+        if !closed || self.0.glob.is_some() || text.contains(['[', '{', '\\']) {
+            return None;
+        }
+        let (parents, name) = text.rsplit_once('/')?;
+        let parent = parents.rsplit('/').next().unwrap_or(parents);
+        (name != "**" && !parent.contains(['*', '?'])).then_some(parent)
+    }
+
     /// Literal beginnings and ends leave open whether the two meet. Cheap, never wrongly `false`.
     pub(super) fn may_meet(&self, other: &Self) -> bool {
         let (left, right) = (&*self.0, &*other.0);
