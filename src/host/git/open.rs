@@ -277,7 +277,7 @@ impl Repository {
             Parsed::Ours(mut index) => {
                 index.stamp = stamp;
                 index.expanded = true;
-                Ok(index)
+                Ok(*index)
             }
             Parsed::Foreign(why) => Err(GitError::Index(why)),
         }

@@ -1,0 +1,6 @@
+//! Real repositories in scratch directories, looked at with the `git` command's own eyes.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod place;
+mod restore;
+mod support;
