@@ -251,7 +251,8 @@ impl Index {
             let next = at + ((start - at + len + 8) & !7);
             (start, len, next)
         };
-        if next > end || len == 0 {
+        // A split index has entries without names, for those that it replaces.
+        if next > end {
             return None;
         }
         let narrow = |v: usize| u32::try_from(v).ok();
