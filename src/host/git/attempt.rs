@@ -204,10 +204,11 @@ impl Repository {
         for seen in look.seen.iter().filter(|s| s.stat.is_some()) {
             lost(Some(&seen.path), &mut changes);
             let base = state.baseline.find(&seen.path);
-            if let (Some(base), Some(stat), false) = (base, seen.stat, seen.nested) {
-                if base.stat == Some(stat) && !stat.racy(state.baseline.since) {
-                    continue;
-                }
+            if let (Some(base), Some(stat), false) = (base, seen.stat, seen.nested)
+                && base.stat == Some(stat)
+                && !stat.racy(state.baseline.since)
+            {
+                continue;
             }
             let before = base.map(|b| b.entry);
             let known = state.measured.get(&seen.path).filter(|n| {

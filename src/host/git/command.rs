@@ -20,7 +20,7 @@ use super::error::GitError;
 
 /// The longest that one plumbing command may take; filters of large files and a person typing a
 /// passphrase are within it.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// The most of a failing command's words that an error carries.
 const TAIL: usize = 2000;
 

@@ -16,7 +16,7 @@ use super::command::{clean, run};
 use super::error::GitError;
 
 /// The longest that one hook may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 enum Verdict {
     Good,
@@ -66,9 +66,9 @@ impl Repository {
                 return Ok(Verdict::Refused(format!("{hook}: {}", output.tail())));
             }
             let tree = git.line(&["write-tree"])?;
-            let status = git.run(&["status", "--porcelain", "--untracked-files=all", "-z"], b"")?;
-            let only_staged =
-                status.split(|b| *b == 0).filter(|e| e.len() > 2).all(|e| e[1] == b' ' || e[0] == b' ' && e[1] == b' ');
+            let args = ["status", "--porcelain", "--untracked-files=all", "--no-renames", "-z"];
+            let status = git.run(&args, b"")?;
+            let only_staged = status.split(|b| *b == 0).filter(|e| e.len() > 2).all(|e| e[1] == b' ');
             if tree.to_string_lossy() != info.tree.to_string() || !only_staged {
                 return Ok(Verdict::Refused(format!("{hook} changed files")));
             }

@@ -148,7 +148,7 @@ pub(super) fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
 /// How an index file can be dealt with.
 #[derive(Debug)]
 pub(super) enum Parsed {
-    Ours(Index),
+    Ours(Box<Index>),
     /// It needs git itself, for this reason.
     Foreign(&'static str),
 }
@@ -159,7 +159,7 @@ impl Index {
         // Stamp first: if the file is replaced in between, the next look reads it again.
         let stamp = stamp(path).map_err(GitError::io("reading the index"))?;
         if stamp.is_none() {
-            return Ok(Parsed::Ours(Self {
+            return Ok(Parsed::Ours(Box::new(Self {
                 bytes: Vec::new(),
                 version: 2,
                 slots: Vec::new(),
@@ -170,7 +170,7 @@ impl Index {
                 hash,
                 attributes: false,
                 expanded: false,
-            }));
+            })));
         }
         let bytes = fs::read(path).map_err(GitError::io("reading the index"))?;
         Self::parse(bytes, stamp, hash)
@@ -223,7 +223,7 @@ impl Index {
             }
             at = body.end;
         }
-        Ok(Parsed::Ours(index))
+        Ok(Parsed::Ours(Box::new(index)))
     }
 
     fn parse_entry(&mut self, at: usize, end: usize) -> Option<usize> {
@@ -251,7 +251,8 @@ impl Index {
             let next = at + ((start - at + len + 8) & !7);
             (start, len, next)
         };
-        if next > end || len == 0 {
+        // A split index has entries without names, for those that it replaces.
+        if next > end {
             return None;
         }
         let narrow = |v: usize| u32::try_from(v).ok();
@@ -434,7 +435,9 @@ impl Writer {
                 s.uid,
                 s.gid,
             ];
-            words.iter().for_each(|w| self.bytes.extend_from_slice(&w.to_be_bytes()));
+            for word in words {
+                self.bytes.extend_from_slice(&word.to_be_bytes());
+            }
             self.bytes.extend_from_slice(&low(s.size).to_be_bytes());
         } else {
             self.bytes.extend_from_slice(&[0; 40]);

@@ -134,7 +134,7 @@ impl Repository {
             return Ok(Rc::clone(index));
         }
         let index = match Index::read(&path, self.objects.hash_len)? {
-            index::Parsed::Ours(index) => index,
+            index::Parsed::Ours(index) => *index,
             index::Parsed::Foreign(_) => self.expanded_index(stamp)?,
         };
         self.objects.attributes = self.global_attributes

@@ -264,7 +264,7 @@ impl Objects {
         match self.git.run(&["update-ref", "--no-deref", "-m", log, name, &target, &old], b"") {
             Ok(_) => Ok(()),
             Err(e) => match self.read_reference(name)? {
-                now if now.map(|n| n.to_string()).unwrap_or_else(|| "0".repeat(self.hash_len * 2)) != old => {
+                now if now.map_or_else(|| "0".repeat(self.hash_len * 2), |n| n.to_string()) != old => {
                     Err(GitError::Moved(name.to_owned()))
                 }
                 _ => Err(e),

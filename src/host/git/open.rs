@@ -248,6 +248,9 @@ impl Repository {
     pub fn switch_branch(&mut self, name: &str) -> Result<Head, GitError> {
         let full = format!("refs/heads/{name}");
         let refuse = |why: String| GitError::Switch { name: name.to_owned(), why };
+        if !git2::Reference::is_valid_name(&full) {
+            return Err(refuse("it is not a name for a branch".to_owned()));
+        }
         let now = self.head()?;
         if now.branch.as_deref() == Some(&full) {
             return Ok(now);
@@ -277,7 +280,7 @@ impl Repository {
             Parsed::Ours(mut index) => {
                 index.stamp = stamp;
                 index.expanded = true;
-                Ok(index)
+                Ok(*index)
             }
             Parsed::Foreign(why) => Err(GitError::Index(why)),
         }

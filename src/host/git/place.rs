@@ -24,16 +24,13 @@ use super::cachetree::CacheTree;
 use super::error::GitError;
 use super::index::{Index, NewItem};
 use super::objects::TREE_MODE;
-use super::trees::Trees;
+use super::trees::{Step, Trees};
 
 /// How long to wait for somebody else's `index.lock`: this many times this many milliseconds.
 const LOCK_TRIES: u32 = 250;
 const LOCK_PAUSE_MS: i64 = 20;
 /// What our own `index.lock` holds, so that it is known after a crash.
 const LOCK_MARK: &[u8] = b"supervise: held while a commit is placed\n";
-
-/// One path of a commit: what its parent had, what it has.
-type Step = (RepoPath, Option<Entry>, Option<Entry>);
 
 /// `index.lock`, taken; removed when dropped.
 #[derive(Debug)]
@@ -250,7 +247,9 @@ impl Repository {
                 if let Some(cache) = &mut cache {
                     let mut trees = Trees::new(&self.objects);
                     refresh(cache, &mut trees, (old, new), &take, &index)?;
-                    left.iter().for_each(|p| cache.invalidate(p.as_bytes()));
+                    for path in &left {
+                        cache.invalidate(path.as_bytes());
+                    }
                 }
                 self.write_index(&index.rewrite(&edits, cache.as_ref()))?;
             }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode as Perm, OFlags};
 use rustix::io::Errno;
@@ -118,7 +118,7 @@ impl Repository {
         }
         let staged = self.stage(id, base)?;
         let result = match rustix::fs::renameat(rustix::fs::CWD, &staged, &dir, name) {
-            Err(Errno::XDEV) => self.across(&staged, dir.as_fd(), base),
+            Err(Errno::XDEV) => across(&staged, dir.as_fd(), base),
             other => other.map_err(io::Error::from),
         };
         let _ = fs::remove_file(&staged);
@@ -154,27 +154,26 @@ impl Repository {
         to.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed())?;
         Ok(staged)
     }
+}
 
-    /// The git directory lies on another file system: a short-lived neighbour takes the rename's part.
-    fn across(&self, staged: &std::path::Path, dir: BorrowedFd<'_>, base: &BaseEntry) -> io::Result<()> {
-        let final_name = name(&base.path);
-        let temporary =
-            [b".supervise-restore-".as_slice(), &final_name.as_bytes()[..final_name.len().min(200)]].concat();
-        let made = if base.entry.mode == Mode::Symlink {
-            let target = fs::read_link(staged)?;
-            rustix::fs::symlinkat(&target, dir, temporary.as_slice()).map_err(io::Error::from)
-        } else {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(dir, temporary.as_slice(), flags, Perm::from_raw_mode(0o600))?;
-            let mut to = File::from(fd);
-            let mut from = File::open(staged)?;
-            io::copy(&mut from, &mut to).and_then(|_| to.set_permissions(from.metadata()?.permissions()))
-        };
-        let result = made
-            .and_then(|()| rustix::fs::renameat(dir, temporary.as_slice(), dir, final_name).map_err(io::Error::from));
-        if result.is_err() {
-            let _ = rustix::fs::unlinkat(dir, temporary.as_slice(), AtFlags::empty());
-        }
-        result
+/// The git directory lies on another file system: a short-lived neighbour takes the rename's part.
+fn across(staged: &Path, dir: BorrowedFd<'_>, base: &BaseEntry) -> io::Result<()> {
+    let final_name = name(&base.path);
+    let temporary = [b".supervise-restore-".as_slice(), &final_name.as_bytes()[..final_name.len().min(200)]].concat();
+    let made = if base.entry.mode == Mode::Symlink {
+        let target = fs::read_link(staged)?;
+        rustix::fs::symlinkat(&target, dir, temporary.as_slice()).map_err(io::Error::from)
+    } else {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, temporary.as_slice(), flags, Perm::from_raw_mode(0o600))?;
+        let mut to = File::from(fd);
+        let mut from = File::open(staged)?;
+        io::copy(&mut from, &mut to).and_then(|_| to.set_permissions(from.metadata()?.permissions()))
+    };
+    let result =
+        made.and_then(|()| rustix::fs::renameat(dir, temporary.as_slice(), dir, final_name).map_err(io::Error::from));
+    if result.is_err() {
+        let _ = rustix::fs::unlinkat(dir, temporary.as_slice(), AtFlags::empty());
     }
+    result
 }

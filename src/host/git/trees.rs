@@ -14,6 +14,12 @@ use super::objects::{Objects, TREE_MODE, TreeItem};
 /// A path and what is to be there; `None`: nothing.
 pub(super) type Edit = (RepoPath, Option<Entry>);
 
+/// The same, relative to some directory.
+type Below<'p> = (&'p [u8], Option<Entry>);
+
+/// A path, what one tree has there, what another has.
+pub(super) type Step = (RepoPath, Option<Entry>, Option<Entry>);
+
 impl TreeItem {
     pub(super) fn entry(&self) -> Option<Entry> {
         Mode::from_bits(self.mode).map(|mode| Entry { mode, id: self.id })
@@ -74,21 +80,17 @@ impl<'o> Trees<'o> {
     /// `tree` with the edits made; `None`: nothing is left in it. Edits of a file and of paths beneath
     /// it may come together: the one that is set wins.
     pub(super) fn edit(&mut self, tree: Option<&ObjectId>, edits: &[Edit]) -> Result<Option<ObjectId>, GitError> {
-        let flat: Vec<(&[u8], Option<Entry>)> = edits.iter().map(|(p, e)| (p.as_bytes(), *e)).collect();
+        let flat: Vec<Below<'_>> = edits.iter().map(|(p, e)| (p.as_bytes(), *e)).collect();
         self.edit_level(tree, &flat)
     }
 
-    fn edit_level(
-        &mut self,
-        tree: Option<&ObjectId>,
-        edits: &[(&[u8], Option<Entry>)],
-    ) -> Result<Option<ObjectId>, GitError> {
+    fn edit_level(&mut self, tree: Option<&ObjectId>, edits: &[Below<'_>]) -> Result<Option<ObjectId>, GitError> {
         let old: Vec<TreeItem> = match tree {
             Some(tree) => self.items(tree)?.to_vec(),
             None => Vec::new(),
         };
         let mut items: BTreeMap<Vec<u8>, TreeItem> = old.into_iter().map(|i| (i.name.clone(), i)).collect();
-        let mut deeper: BTreeMap<&[u8], Vec<(&[u8], Option<Entry>)>> = BTreeMap::new();
+        let mut deeper: BTreeMap<&[u8], Vec<Below<'_>>> = BTreeMap::new();
         for (path, entry) in edits {
             match path.iter().position(|b| *b == b'/') {
                 Some(cut) => deeper.entry(&path[..cut]).or_default().push((&path[cut + 1..], *entry)),
@@ -129,11 +131,7 @@ impl<'o> Trees<'o> {
 
     /// The paths at which two trees differ, with both sides. Directories are gone into only where
     /// they differ.
-    pub(super) fn diff(
-        &mut self,
-        old: Option<&ObjectId>,
-        new: Option<&ObjectId>,
-    ) -> Result<Vec<(RepoPath, Option<Entry>, Option<Entry>)>, GitError> {
+    pub(super) fn diff(&mut self, old: Option<&ObjectId>, new: Option<&ObjectId>) -> Result<Vec<Step>, GitError> {
         let mut out = Vec::new();
         self.diff_level(&mut Vec::new(), old.copied(), new.copied(), &mut out)?;
         Ok(out)
@@ -144,7 +142,7 @@ impl<'o> Trees<'o> {
         prefix: &mut Vec<u8>,
         old: Option<ObjectId>,
         new: Option<ObjectId>,
-        out: &mut Vec<(RepoPath, Option<Entry>, Option<Entry>)>,
+        out: &mut Vec<Step>,
     ) -> Result<(), GitError> {
         if old == new {
             return Ok(());

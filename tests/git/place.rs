@@ -1,11 +1,9 @@
 //! Completing: measured, frozen and placed work, seen with git's own eyes.
 
-mod git_support;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use git_support::{Agent, Scratch, repo_path, shown};
+use crate::support::{Agent, Scratch, repo_path, shown};
 use supervise::core::effect::Purpose;
 use supervise::core::event::{PlaceRefusal, Preparation};
 use supervise::host::git::Repository;
@@ -168,28 +166,28 @@ fn a_detached_head_and_a_linked_worktree() {
 fn a_commit_of_another_goes_beneath_and_one_of_the_same_path_refuses() {
     let s = Scratch::committed(&[("a", "1\n"), ("b", "1\n")]);
     let mut r = s.open();
-    let (a, b) = (Agent::new(&s, "a", &["a"]), Agent::new(&s, "b", &["b"]));
-    a.begin(&mut r);
-    b.begin(&mut r);
+    let (first, second) = (Agent::new(&s, "a", &["a"]), Agent::new(&s, "b", &["b"]));
+    first.begin(&mut r);
+    second.begin(&mut r);
     s.write("a", "2\n");
     s.write("b", "2\n");
-    let (of_a, of_b) = (a.freeze(&mut r, Purpose::Completion), b.freeze(&mut r, Purpose::Completion));
-    a.place(&mut r, of_a).unwrap();
-    let placed = b.place(&mut r, of_b).unwrap();
+    let (of_a, of_b) = (first.freeze(&mut r, Purpose::Completion), second.freeze(&mut r, Purpose::Completion));
+    first.place(&mut r, of_a).unwrap();
+    let placed = second.place(&mut r, of_b).unwrap();
     assert_ne!(placed.commit, of_b);
     assert_eq!(s.changed_by("HEAD"), ["M b"]);
     assert_eq!(s.changed_by("HEAD~"), ["M a"]);
     assert_eq!(s.git(&["rev-parse", "refs/supervise/attempts/run-1/b/1"]).trim(), placed.commit.to_string());
     assert_eq!(s.status(), "");
 
-    let c = Agent::new(&s, "c", &["a"]);
-    c.begin(&mut r);
+    let third = Agent::new(&s, "c", &["a"]);
+    third.begin(&mut r);
     s.write("a", "user\n");
     s.git(&["commit", "-q", "-am", "user"]);
     s.write("a", "3\n");
-    let of_c = c.freeze(&mut r, Purpose::Completion);
+    let of_c = third.freeze(&mut r, Purpose::Completion);
     let paths = vec![repo_path("a")];
-    assert_eq!(c.place(&mut r, of_c), Err(PlaceRefusal::ChangedUnderneath { paths }));
+    assert_eq!(third.place(&mut r, of_c), Err(PlaceRefusal::ChangedUnderneath { paths }));
     assert!(!s.root().join(".git/index.lock").exists());
 }
 
@@ -262,9 +260,9 @@ fn dirty_claims_are_told_and_untracked_files_count() {
     let paths: Vec<_> = ["d/a", "d/b", "d/c", "d/new"].map(repo_path).into();
     assert_eq!(agent.prepare(&mut r), Preparation::Dirty { paths: paths.clone() });
     assert_eq!(agent.prepare_allowing_dirt(&mut r), Preparation::Ready { dirty: paths.clone() });
-    let claim = git_support::claim(&["d"]);
-    let clean = git_support::claim(&["d/ok"]);
-    let many = r.dirty_many(&[(git_support::attempt("x").agent, &clean), (agent.id.agent.clone(), &claim)]).unwrap();
+    let claim = crate::support::claim(&["d"]);
+    let clean = crate::support::claim(&["d/ok"]);
+    let many = r.dirty_many(&[(crate::support::attempt("x").agent, &clean), (agent.id.agent.clone(), &claim)]).unwrap();
     assert_eq!(many.len(), 1);
     assert_eq!((&many[0].agent, &many[0].paths), (&agent.id.agent, &paths));
     assert_eq!(shown(&agent.measure(&mut r)), Vec::<String>::new());
