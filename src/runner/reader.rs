@@ -338,12 +338,14 @@ mod tests {
         let retry = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":3000,"error_status":429,"error":"rate_limit"}"#;
         let limited = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"Request rejected"}"#;
         let (progress, summary) = claude(&[retry, limited], 1);
-        assert_eq!(progress[0], Progress::Note("rate_limit: attempt 1 failed, try again in 3.0s".to_owned()));
+        assert_eq!(progress[0], Progress::Note("rate_limit: try 1 failed, the next is in 3.0s".to_owned()));
         assert_eq!(summary.fatal.as_deref(), Some("Request rejected"));
-        assert_eq!(summary.rate_limit.unwrap().lifts_after.unwrap().as_secs(), 3);
+        assert_eq!(summary.rate_limit, Some(RateLimit { lifts_after: None }));
 
         let poor = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":400,"result":"Credit balance is too low"}"#;
-        let (_, summary) = claude(&[poor], 1);
+        let told = r#"{"type":"assistant","message":{"model":"<synthetic>","content":[{"type":"text","text":"Credit balance is too low"}]}}"#;
+        let (_, summary) = claude(&[told, poor], 1);
+        assert_eq!(summary.message, None);
         assert_eq!((summary.fatal.as_deref(), summary.rate_limit), (Some("Credit balance is too low"), None));
         let turns = r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#;
         assert_eq!(claude(&[turns], 1).1.fatal.as_deref(), Some("error_max_turns"));
