@@ -20,7 +20,7 @@ use crate::core::record::{Fact, Record};
 use crate::render::Setting;
 use crate::render::event::EventLines;
 use crate::render::style::Palette;
-use crate::render::text::printable;
+use crate::render::text::{pad, printable, truncate};
 
 /// How often live lines are brought up to date when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -28,6 +28,8 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_REDRAWS: u8 = 5;
 /// Columns of an agent's id in a live line.
 const ID_COLUMNS: usize = 24;
+/// Agent and slot, how long it runs, what it says it does.
+const TEMPLATE: &str = "  {prefix:.cyan}  {elapsed_precise}  {wide_msg}";
 
 /// Shows one run as it goes on.
 #[derive(Debug)]
@@ -170,11 +172,11 @@ impl Live {
 
     fn open(&self, id: &AttemptId, slot: Option<Slot>) {
         let bar = self.all.add(ProgressBar::new_spinner());
-        let template = format!("  {{prefix:{ID_COLUMNS}!.cyan}}  {{elapsed:>5}}  {{wide_msg}}");
         // The template is fixed; were it wrong, indicatif's own style would be used.
-        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        let slot = slot.map(|s| format!(" ·{}", s.0)).unwrap_or_default();
-        bar.set_prefix(format!("{}{slot}", id.agent));
+        bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let agent = pad(&truncate(id.agent.as_str(), ID_COLUMNS), ID_COLUMNS);
+        let slot = slot.map(|s| format!("  slot {}", s.0)).unwrap_or_default();
+        bar.set_prefix(format!("{agent}{slot}"));
         bar.tick();
         locked(&self.bars).insert(id.clone(), bar);
     }
@@ -296,7 +298,10 @@ mod tests {
         }
         live.say(&id(), "reading \u{1b}[31mfiles");
         let bar = locked(&live.bars).get(&id()).cloned().unwrap();
-        assert_eq!((bar.prefix().as_str(), bar.message().as_str()), ("a ·2", "reading files"));
+        assert_eq!(
+            (bar.prefix().as_str(), bar.message().as_str()),
+            (format!("{:24}  slot 2", "a").as_str(), "reading files")
+        );
         live.follow(&records[3].fact, &mut slots);
         assert!(locked(&live.bars).is_empty() && slots.is_empty() && bar.is_finished());
         live.stop();

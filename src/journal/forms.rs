@@ -78,7 +78,7 @@ keyed!(under_limit, limit, crate::core::reason::Limit);
 keyed!(under_after, after, crate::core::reason::EndReason);
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Fact", tag = "kind", rename_all = "snake_case")]
+#[serde(remote = "Fact", rename_all = "snake_case")]
 enum FactForm {
     RunOpened(#[serde(with = "via")] RunOpened),
     PhaseOpened {
