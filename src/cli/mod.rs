@@ -4,8 +4,10 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod exit;
+pub mod select;
 
 pub use exit::{Exit, Failure};
+pub use select::SelectArgs;
 
 use std::path::PathBuf;
 

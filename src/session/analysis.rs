@@ -17,6 +17,8 @@ use crate::core::ids::AgentId;
 const MAX_ORDERED: usize = 20_000;
 /// The most dependencies whose own dependencies are followed.
 const MAX_FOLLOWED: usize = 2_000_000;
+/// Phases with more agents than this are not asked whether any two could run at once.
+const MAX_PAIRED: usize = 300;
 /// The most duplicates that are reported.
 const MAX_DUPLICATES: usize = 1_000;
 /// The most pairs of different texts that are compared for likeness.
@@ -33,6 +35,9 @@ pub struct Analysis {
     pub order: Vec<usize>,
     pub contested: Contested,
     pub duplicates: Vec<Duplicate>,
+    /// Indexes into [`Plan::phases`]: those in which claims let no two agents run at once, although
+    /// dependencies would.
+    pub serial_phases: Vec<usize>,
 }
 
 /// Two agents with the same claims and the same work. The one declared later should go.
@@ -67,8 +72,25 @@ pub fn analyse(plan: &Plan, work: impl Fn(&AgentPlan) -> Option<Work>) -> Analys
     let apart = |i: usize, j: usize| {
         plan.agents[i].rank.phase != plan.agents[j].rank.phase || before.ends_before(i, j) || before.ends_before(j, i)
     };
-    let contested = contested(&agents, Limits::default(), apart);
-    Analysis { order, contested, duplicates: duplicates(plan, work) }
+    let contested = contested(&agents, Limits::default(), &apart);
+    Analysis { contested, duplicates: duplicates(plan, work), serial_phases: serial_phases(plan, &apart), order }
+}
+
+fn serial_phases(plan: &Plan, apart: impl Fn(usize, usize) -> bool) -> Vec<usize> {
+    let mut phases: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    if plan.max_concurrent.get() > 1 {
+        for (at, agent) in plan.agents.iter().enumerate() {
+            phases.entry(agent.rank.phase).or_default().push(at);
+        }
+    }
+    let is_serial = |members: &[usize]| {
+        let pairs = members.iter().enumerate().flat_map(|(n, i)| members[n + 1..].iter().map(move |j| (*i, *j)));
+        let mut free = pairs.filter(|(i, j)| !apart(*i, *j)).peekable();
+        members.len() <= MAX_PAIRED
+            && free.peek().is_some()
+            && free.all(|(i, j)| plan.agents[i].claim.excludes(&plan.agents[j].claim))
+    };
+    phases.into_iter().filter(|(_, members)| is_serial(members)).map(|(phase, _)| phase).collect()
 }
 
 /// Indexes by id.
@@ -308,7 +330,7 @@ mod tests {
         Plan {
             phases: vec![phase(), phase()],
             agents: rows.iter().enumerate().map(agent).collect(),
-            max_concurrent: NonZeroU32::MIN,
+            max_concurrent: NonZeroU32::new(4).unwrap(),
             runner_limits: BTreeMap::new(),
             stop_at: None,
             max_failures: None,
@@ -356,6 +378,16 @@ mod tests {
         assert_eq!(chain("~b", "c"), 0, "b starts only when c has ended, and a after that");
         assert_eq!(chain("b", "~c"), 1, "c may outlive b");
         assert_eq!(chain("~b", "~c"), 1);
+    }
+
+    #[test]
+    fn a_phase_whose_claims_let_nobody_run_beside_another_is_serial() {
+        let serial = |rows: &[Row<'_>]| analyse(&plan(rows), |_| None).serial_phases;
+        let all: [Row<'_>; 3] = [("a", 0, 3, &[], &["x/"]), ("b", 0, 3, &[], &["**"]), ("c", 0, 3, &[], &["x/y"])];
+        assert_eq!(serial(&all), [0]);
+        assert_eq!(serial(&[all[0], all[1], ("c", 0, 3, &[], &["x"]), ("d", 0, 3, &[], &[])]), [0; 0]);
+        assert_eq!(serial(&[("a", 0, 3, &[], &["x/"]), ("b", 0, 3, &["a"], &["x/"])]), [0; 0], "a chain by intent");
+        assert_eq!(serial(&[("a", 0, 3, &[], &["x/"])]), [0; 0]);
     }
 
     fn repeats(rows: &[Row<'_>], works: &[Work]) -> Vec<(String, String, Likeness)> {
