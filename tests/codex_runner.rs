@@ -147,6 +147,44 @@ fn prompts_reach_the_model_whole() {
     }
 }
 
+/// `codex exec` has subcommands of these names.
+#[test]
+fn a_prompt_is_never_a_subcommand() {
+    let Some(codex) = codex("a_prompt_is_never_a_subcommand") else { return };
+    let model = Model::start([]);
+    for prompt in ["resume", "review", "help"] {
+        let before = model.requests().len();
+        let (_, outcome) = run(&codex, &model, prompt);
+        let request = model.requests().into_iter().nth(before);
+        let body = request.unwrap_or_else(|| panic!("{prompt}: {outcome:?}")).body;
+        assert!(body["input"].to_string().contains(&format!("\"text\":\"{prompt}\"")), "{prompt}: {body}");
+    }
+}
+
+#[test]
+fn the_sandbox_is_the_users_choice() {
+    let Some(codex) = codex("the_sandbox_is_the_users_choice") else { return };
+    let outside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = outside.path().join("f");
+    let model = Model::start([Script::new("w").shell(&format!("echo x > here; echo x > {}", file.display()))]);
+    let written = |sandbox: &[&str]| {
+        let mut agent = Agent::new(RunnerKind::Codex, &codex);
+        let mut args = hermetic_args(model.port());
+        args.extend(sandbox.iter().map(|&a| a.to_owned()));
+        agent.args(&args);
+        agent.env(hermetic_env(&agent.home()));
+        let outcome = agent.run("script:w go");
+        assert_eq!(outcome.code, Some(0), "{sandbox:?}: {outcome:?}");
+        let there = std::fs::remove_file(&file).is_ok();
+        (agent.workspace().join("here").exists(), there)
+    };
+    assert_eq!(written(&[]), (true, false), "the workspace only");
+    assert_eq!(written(&["-s", "read-only"]), (false, false));
+    assert_eq!(written(&["-c", "sandbox_mode=\"read-only\""]), (false, false));
+    assert_eq!(written(&["--sandbox=danger-full-access"]), (true, true));
+    assert_eq!(written(&["--dangerously-bypass-approvals-and-sandbox"]), (true, true));
+}
+
 #[test]
 fn the_native_binary_is_started() {
     let Some(codex) = codex("the_native_binary_is_started") else { return };

@@ -59,8 +59,8 @@ pub(super) fn has_flag(args: &[String], short: Option<&str>, long: &str) -> bool
     })
 }
 
-/// Do the user's arguments say which sandbox they want? Codex refuses `-s` given twice, or beside
-/// the flag that bypasses it.
+/// Do the user's arguments say which sandbox they want? Codex refuses `-s` given twice, and a `-s`
+/// of ours would overrule a `-c sandbox_mode`. (`--full-auto` is of earlier releases.)
 fn chooses_sandbox(args: &[String]) -> bool {
     const BYPASS: [&str; 3] = ["--dangerously-bypass-approvals-and-sandbox", "--yolo", "--full-auto"];
     let configured = |arg: &String| {
