@@ -4,6 +4,11 @@
 //! what came of it.
 
 pub mod cgroup;
+pub mod clock;
 pub mod doctor;
+pub mod driver;
 pub mod git;
+pub mod git_thread;
 pub mod process;
+pub mod signals;
+pub mod state;

@@ -166,6 +166,10 @@ enum FactForm {
         #[serde(with = "via")]
         writes: Vec<Write>,
     },
+    CheckpointIntended {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+    },
     Checkpointed {
         #[serde(flatten, with = "via")]
         id: AttemptId,
@@ -214,6 +218,12 @@ enum FactForm {
         restored: Vec<RepoPath>,
         #[serde(with = "via")]
         left: Vec<RepoPath>,
+    },
+    AttemptFailed {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        reason: EndReason,
     },
     Trouble {
         #[serde(flatten, with = "via")]
@@ -374,6 +384,7 @@ enum TroubleForm {
     MeasureFailed { error: String },
     SalvageFailed { error: String },
     CheckpointFailed { error: String },
+    PlaceMoved,
 }
 
 #[derive(Serialize, Deserialize)]

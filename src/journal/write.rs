@@ -177,6 +177,14 @@ impl<E> Appended<E> {
     }
 }
 
+impl<T> Appended<Vec<T>> {
+    /// Are there no effects, so that nothing needs a sync yet?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.effects.is_empty()
+    }
+}
+
 impl<E> Committed<E> {
     /// The effects, which may now be performed.
     pub fn take(self) -> E {

@@ -4,7 +4,7 @@
 //! vouches for its content (racy entries excepted).
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::core::change::{Entry, Mode, ObjectId};
 use crate::core::path::RepoPath;
@@ -36,7 +36,7 @@ pub(super) struct Seen {
 pub(super) struct Look {
     pub(super) seen: Vec<Seen>,
     pub(super) bare_dirs: Vec<RepoPath>,
-    pub(super) index: Rc<Index>,
+    pub(super) index: Arc<Index>,
 }
 
 /// The ignore rules and the index, for a walk.
