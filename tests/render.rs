@@ -16,7 +16,7 @@ use supervise::core::record::{
     Fact, Fate, Layers, Need, ProcessId, Record, RequeueReason, RunOpened, RunOutcome, StopCause, Summary, Usage, Write,
 };
 use supervise::core::view::{AgentView, LocksView, RunState, RunView, VerifyView, Why};
-use supervise::journal::event_line;
+use supervise::journal::{Entry as JournalEntry, event_line};
 use supervise::render::event::EventLines;
 use supervise::render::style::Palette;
 use supervise::render::{Setting, json as documents, reason, report};
@@ -330,8 +330,8 @@ fn the_document_of_a_run_has_every_key() {
 #[test]
 fn kinds_agree_with_the_journal() {
     let kind_of = |fact: Fact, field: &str| {
-        let record = Record { at: Moment(0), fact };
-        let line: Value = serde_json::from_str(&event_line(1, setting(80).start, &record).unwrap()).unwrap();
+        let entry = JournalEntry { seq: 1, at: setting(80).start, record: Record { at: Moment(0), fact } };
+        let line: Value = serde_json::from_str(&event_line(&entry).unwrap()).unwrap();
         line[field]["kind"].as_str().unwrap().to_owned()
     };
     let ends = [

@@ -6,8 +6,10 @@
 pub mod doctor;
 pub mod exit;
 pub mod progress;
+pub mod select;
 
 pub use exit::{Exit, Failure};
+pub use select::SelectArgs;
 
 use std::path::PathBuf;
 

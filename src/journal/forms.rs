@@ -117,6 +117,10 @@ enum FactForm {
         #[serde(with = "via")]
         writes: Vec<Write>,
     },
+    CheckpointIntended {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+    },
     Checkpointed {
         #[serde(flatten, with = "via")]
         id: AttemptId,
@@ -165,6 +169,12 @@ enum FactForm {
         restored: Vec<RepoPath>,
         #[serde(with = "via")]
         left: Vec<RepoPath>,
+    },
+    AttemptFailed {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        reason: EndReason,
     },
     Trouble {
         #[serde(flatten, with = "via")]

@@ -133,9 +133,9 @@ pub(super) fn wall_text(at: Timestamp) -> String {
 
 /// The record as programs that follow a run get it: the journal's line without its checksum and
 /// without the line feed.
-pub fn event_line(seq: u64, at: Timestamp, record: &Record) -> Result<String, JournalError> {
+pub fn event_line(entry: &Entry) -> Result<String, JournalError> {
     let mut out = Vec::with_capacity(256);
-    write_open(&mut out, seq, &wall_text(at), record)?;
+    write_open(&mut out, entry.seq, &wall_text(entry.at), &entry.record)?;
     out.push(b'}');
     Ok(String::from_utf8_lossy(&out).into_owned())
 }

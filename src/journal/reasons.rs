@@ -55,12 +55,12 @@ enum StopCauseForm {
 }
 
 #[derive(Serialize, Deserialize)]
-#[expect(clippy::enum_variant_names, reason = "the core's names")]
 #[serde(remote = "Trouble", tag = "kind", rename_all = "snake_case")]
 enum TroubleForm {
     MeasureFailed { error: String },
     SalvageFailed { error: String },
     CheckpointFailed { error: String },
+    PlaceMoved,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
-use super::JournalError;
 use super::line::{self, Header};
 use super::read::{self, Replay};
+use super::{Entry, JournalError};
 use crate::core::record::Record;
 
 /// Buffers larger than this are given back after a batch.
@@ -126,6 +126,13 @@ impl Journal {
         Ok(Appended { upto: self.len, effects })
     }
 
+    /// `records` as entries, right after the [`Journal::append`] that wrote them at `wall`.
+    #[must_use]
+    pub fn entries(&self, records: &[Record], wall: Timestamp) -> Vec<Entry> {
+        let first = self.next_seq - records.len() as u64;
+        records.iter().zip(first..).map(|(r, seq)| Entry { seq, at: wall, record: r.clone() }).collect()
+    }
+
     /// A sync of all that has been appended so far, to be run here or on another thread.
     #[must_use]
     pub fn sync_point(&self) -> SyncPoint {
@@ -183,6 +190,14 @@ impl<E> Appended<E> {
     }
 }
 
+impl<T> Appended<Vec<T>> {
+    /// Are there no effects, so that nothing needs a sync yet?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.effects.is_empty()
+    }
+}
+
 impl<E> Committed<E> {
     /// The effects, which may now be performed.
     pub fn take(self) -> E {
@@ -217,7 +232,7 @@ mod tests {
     #[test]
     fn a_failed_sync_ends_the_writing() {
         // A pipe takes bytes and cannot be synced.
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
         let mut journal = Journal::over(Path::new("pipe"), file, 1, 0);
         let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
