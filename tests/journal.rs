@@ -1,6 +1,6 @@
 //! The journal against everything that can happen to a file: cuts, flipped bytes, gaps, other
 //! programs' files, newer versions; and every fact there is, to text and back.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking; one prints figures")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;
