@@ -1,7 +1,7 @@
 //! Real process trees under real shims: whatever an agent starts, nothing of it is left, and what it
 //! said is in its logs.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test tells by failing")]
 
 #[path = "support/trees.rs"]
 mod trees;
@@ -54,7 +54,7 @@ async fn start(bench: &Bench, fixture: &str, then: &str) -> Tree {
     tree
 }
 
-fn for_each_fixture(then: &str, act: impl AsyncFn(&mut Tree)) {
+fn for_each_fixture(then: &str, act: &impl AsyncFn(&mut Tree)) {
     for (name, fixture) in FIXTURES {
         eprintln!("{name}");
         Bench::run(async |bench| {
@@ -70,7 +70,7 @@ fn kill(pid: u32) {
 
 #[test]
 fn nothing_survives_an_orderly_end() {
-    for_each_fixture("exec sleep 1000", async |tree| {
+    for_each_fixture("exec sleep 1000", &async |tree: &mut Tree| {
         tree.end(SHORT);
         assert_eq!(tree.ended().await, Exit::Signal(15));
         assert_eq!(tree.record().cause, Cause::Asked);
@@ -79,7 +79,7 @@ fn nothing_survives_an_orderly_end() {
 
 #[test]
 fn nothing_survives_an_end_at_once() {
-    for_each_fixture("exec sleep 1000", async |tree| {
+    for_each_fixture("exec sleep 1000", &async |tree: &mut Tree| {
         tree.end(Ending::AtOnce);
         assert_eq!(tree.ended().await, Exit::Signal(9));
     });
@@ -87,7 +87,7 @@ fn nothing_survives_an_end_at_once() {
 
 #[test]
 fn nothing_survives_the_leader() {
-    for_each_fixture("exit 3", async |tree| {
+    for_each_fixture("exit 3", &async |tree: &mut Tree| {
         assert_eq!(tree.ended().await, Exit::Code(3));
         assert_eq!(tree.record().cause, Cause::Leader);
     });
@@ -95,7 +95,7 @@ fn nothing_survives_the_leader() {
 
 #[test]
 fn nothing_survives_the_shim() {
-    for_each_fixture("exec sleep 1000", async |tree| {
+    for_each_fixture("exec sleep 1000", &async |tree: &mut Tree| {
         kill(tree.shim());
         assert_eq!(tree.last_news().await, TreeNews::ShimLost { survivors: 0 });
     });
@@ -165,7 +165,7 @@ fn the_agent_starts_clean() {
         assert_eq!(tree.ended().await, Exit::Code(0));
         let output = String::from_utf8(tree.output.clone()).unwrap();
         let lines: Vec<&str> = output.lines().collect();
-        let set = |line: &str| u64::from_str_radix(line.split_once("\t").unwrap().1, 16).unwrap();
+        let set = |line: &str| u64::from_str_radix(line.split_once('\t').unwrap().1, 16).unwrap();
         // Signals 32 and 33 belong to the C library, and are not for us to reset.
         assert_eq!((set(lines[0]), set(lines[1]) & !(3 << 31)), (0, 0), "{output}");
         // The three, and the one with which `ls` reads the directory.

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let numbers = "3 1 4 7 0 -1 4194304 90 0 0 0 11 22 33 44 20 0 1 0 123456 9 9 9";
+        let numbers = "3 1 4 0 -1 4194304 90 0 0 0 11 22 33 44 20 0 1 0 123456 9 9 9";
         for name in ["sh", "a) S 9", "(x y)", ""] {
             let line = format!("5 ({name}) T {numbers}\n");
             let expected =

@@ -17,14 +17,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a shim is given to end its tree.
 const BOUND: Duration = Duration::from_secs(15);
 
 const MARK: &str = "SUPERVISE_TEST_MARK";
 
-pub struct Bench {
+pub(crate) struct Bench {
     runtime: Option<Runtime>,
     launcher: Option<Launcher>,
     directory: tempfile::TempDir,
@@ -32,7 +32,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let launcher =
@@ -42,12 +42,12 @@ impl Bench {
     }
 
     /// Runs `test` and sees that nothing is left.
-    pub fn run(test: impl AsyncFnOnce(&Self)) {
+    pub(crate) fn run(test: impl AsyncFnOnce(&Self)) {
         Self::run_with(BOUND, test);
     }
 
     /// The same, with another bound on the shims.
-    pub fn run_with(bound: Duration, test: impl AsyncFnOnce(&Self)) {
+    pub(crate) fn run_with(bound: Duration, test: impl AsyncFnOnce(&Self)) {
         let mut bench = Self::new();
         bench.launcher = bench.launcher.map(|launcher| launcher.with_bound(bound));
         let runtime = bench.runtime.take().unwrap();
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// Runs `test` and then takes the supervisor's side down: runtime, tasks, sockets.
-    pub fn abandon_after(test: impl AsyncFnOnce(&Self)) -> Self {
+    pub(crate) fn abandon_after(test: impl AsyncFnOnce(&Self)) -> Self {
         let mut bench = Self::new();
         let runtime = bench.runtime.take().unwrap();
         runtime.block_on(test(&bench));
@@ -67,20 +67,20 @@ impl Bench {
         bench
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn exit_record(&self) -> Option<ExitRecord> {
+    pub(crate) fn exit_record(&self) -> Option<ExitRecord> {
         ExitRecord::read(&self.path("exit.json")).unwrap()
     }
 
     /// A tree that runs this script.
-    pub fn sh(&self, script: &str) -> Wish<'_> {
+    pub(crate) fn sh(&self, script: &str) -> Wish<'_> {
         self.command(&["sh", "-c", script])
     }
 
-    pub fn command(&self, argv: &[&str]) -> Wish<'_> {
+    pub(crate) fn command(&self, argv: &[&str]) -> Wish<'_> {
         let path = std::env::var_os("PATH").unwrap();
         let spec = TreeSpec {
             key: TreeKey {
@@ -103,7 +103,7 @@ impl Bench {
     }
 
     /// The processes that carry the mark, by name.
-    pub fn survivors(&self) -> Vec<String> {
+    pub(crate) fn survivors(&self) -> Vec<String> {
         let mark = format!("{MARK}={}", self.mark);
         let carries = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
         let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
@@ -116,54 +116,54 @@ impl Bench {
             .collect()
     }
 
-    pub fn assert_empty(&self) {
+    pub(crate) fn assert_empty(&self) {
         assert_eq!(self.survivors(), Vec::<String>::new());
     }
 }
 
 /// A tree that is to be started.
-pub struct Wish<'a> {
+pub(crate) struct Wish<'a> {
     bench: &'a Bench,
-    pub spec: TreeSpec,
+    pub(crate) spec: TreeSpec,
     /// News that may wait to be taken.
-    pub backlog: usize,
+    pub(crate) backlog: usize,
 }
 
 impl Wish<'_> {
-    pub fn with(mut self, change: impl FnOnce(&mut TreeSpec)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut TreeSpec)) -> Self {
         change(&mut self.spec);
         self
     }
 
-    pub async fn spawn(self) -> Result<Tree, SpawnError> {
+    pub(crate) async fn spawn(self) -> Result<Tree, SpawnError> {
         let (sender, news) = mpsc::channel(self.backlog);
         let directory = self.bench.directory.path().to_owned();
-        let tree = self.bench.launcher.as_ref().unwrap().spawn(self.spec, sender).await?;
-        Ok(Tree { tree, news, directory, output: Vec::new(), gaps: 0, last: None })
+        let running = self.bench.launcher.as_ref().unwrap().spawn(self.spec, sender).await?;
+        Ok(Tree { running, news, directory, output: Vec::new(), gaps: 0, last: None })
     }
 }
 
 /// A tree that was started, and what it told so far.
-pub struct Tree {
-    tree: process::Tree,
+pub(crate) struct Tree {
+    running: process::Tree,
     news: mpsc::Receiver<News>,
     directory: PathBuf,
-    pub output: Vec<u8>,
-    pub gaps: u64,
+    pub(crate) output: Vec<u8>,
+    pub(crate) gaps: u64,
     last: Option<TreeNews>,
 }
 
 impl Tree {
-    pub fn end(&self, how: Ending) {
-        self.tree.end(how);
+    pub(crate) fn end(&self, how: Ending) {
+        self.running.end(how);
     }
 
-    pub fn sample(&self) -> Duration {
-        self.tree.sample()
+    pub(crate) fn sample(&self) -> Duration {
+        self.running.sample()
     }
 
-    pub fn leader(&self) -> u32 {
-        self.tree.process().pid
+    pub(crate) fn leader(&self) -> u32 {
+        self.running.process().pid
     }
 
     /// Takes the next news; `false`: there are no more.
@@ -181,45 +181,45 @@ impl Tree {
     }
 
     /// Waits until the output holds `text`.
-    pub async fn output_has(&mut self, text: &str) {
+    pub(crate) async fn output_has(&mut self, text: &str) {
         while !String::from_utf8_lossy(&self.output).contains(text) {
             assert!(self.take().await, "{:?} does not have {text:?}", String::from_utf8_lossy(&self.output));
         }
     }
 
     /// Waits for the end of all news.
-    pub async fn last_news(&mut self) -> TreeNews {
+    pub(crate) async fn last_news(&mut self) -> TreeNews {
         while self.take().await {}
         self.last.clone().expect("an end among the news")
     }
 
-    pub async fn ended(&mut self) -> Exit {
+    pub(crate) async fn ended(&mut self) -> Exit {
         match self.last_news().await {
             TreeNews::Ended { exit, survivors: 0 } => exit,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn record(&self) -> ExitRecord {
+    pub(crate) fn record(&self) -> ExitRecord {
         ExitRecord::read(&self.directory.join("exit.json")).unwrap().unwrap()
     }
 
-    pub fn log(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn log(&self, name: &str) -> Vec<u8> {
         fs::read(self.directory.join(name)).unwrap()
     }
 
     /// The process number of the shim.
-    pub fn shim(&self) -> u32 {
+    pub(crate) fn shim(&self) -> u32 {
         parent_of(self.leader())
     }
 }
 
-pub fn parent_of(pid: u32) -> u32 {
+pub(crate) fn parent_of(pid: u32) -> u32 {
     supervise::shim::tree::look(pid).unwrap().parent
 }
 
 /// Waits until `condition` gives something.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::now() + PATIENCE;
     loop {
         if let Some(found) = condition() {
@@ -231,7 +231,7 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A script that others start: executable, in the bench's directory.
-pub fn write_script(directory: &Path, name: &str, text: &str) {
+pub(crate) fn write_script(directory: &Path, name: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     let path = directory.join(name);
     fs::write(&path, text).unwrap();

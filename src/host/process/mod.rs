@@ -247,9 +247,7 @@ impl Launcher {
         let mut command = Command::new(&self.shim);
         command.arg0("supervise").arg(crate::shim::ARGUMENT).env_clear().current_dir("/");
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-        // No await between the start and the registration: a sweep must know every shim.
-        let child = command.spawn()?;
-        Ok((Shim::register(child), ours))
+        Ok((Shim::start(&mut command)?, ours))
     }
 }
 
@@ -261,9 +259,12 @@ struct Shim {
 }
 
 impl Shim {
-    fn register(child: Child) -> Self {
-        sweep::shims().insert(child.id());
-        Self { child }
+    /// The list is held meanwhile: a sweep that meets a shim must find it there.
+    fn start(command: &mut Command) -> io::Result<Self> {
+        let mut shims = sweep::shims();
+        let child = command.spawn()?;
+        shims.insert(child.id());
+        Ok(Self { child })
     }
 
     /// Waits until it has ended; one that does not is killed. From then on its number is free.

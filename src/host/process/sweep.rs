@@ -66,6 +66,7 @@ fn orphans() -> Vec<Proc> {
     let own = std::process::id();
     let Some(session) = tree::look(own).map(|process| process.session) else { return Vec::new() };
     let all = tree::descendants_by_scan(own);
+    // Taken after the look: whatever shim that has seen is on the list by now.
     let shims = shims();
     let mut lost = BTreeSet::new();
     // Parents come before their children.
