@@ -7,6 +7,7 @@
 mod oracle;
 mod plan;
 mod rules;
+mod scale;
 mod seeds;
 mod story;
 mod world;

@@ -16,8 +16,20 @@ fn some_files(random: &mut Random, most: u64) -> Vec<&'static str> {
     (0..random.below(most + 1)).map(|_| FILES[usize::try_from(random.below(5)).unwrap()]).collect()
 }
 
-fn some_act(random: &mut Random) -> Act {
+/// What a made-up world has more of than others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Mixed,
+    /// Most agents want the same few files.
+    Crowded,
+    /// Providers are short of capacity, too.
+    Limited,
+}
+
+fn some_act(random: &mut Random, mood: Mood) -> Act {
+    let more_limits = mood == Mood::Limited && random.percent(30);
     let fate = match random.below(100) {
+        _ if more_limits => Fate::RateLimited(random.percent(80).then(|| Duration::from_secs(random.below(90)))),
         0..=64 => Fate::Exits(0),
         65..=76 => Fate::Exits(1),
         77..=84 => Fate::RateLimited(random.percent(50).then(|| Duration::from_secs(random.below(90)))),
@@ -46,15 +58,19 @@ fn some_act(random: &mut Random) -> Act {
     }
 }
 
-fn some_agent(random: &mut Random, n: usize, phases: u64) -> Agent {
-    let mut made = agent(&format!("agent-{n}"))
-        .files(&some_files(random, 2))
-        .late(&some_files(random, 1))
-        .reads(&some_files(random, 1))
+fn some_agent(random: &mut Random, mood: Mood, n: usize, phases: u64) -> Agent {
+    let mut made = agent(&format!("agent-{n}"));
+    made = match mood {
+        Mood::Mixed => made.files(&some_files(random, 2)).late(&some_files(random, 1)).reads(&some_files(random, 1)),
+        Mood::Crowded | Mood::Limited => {
+            made.files([&["a"][..], &["b"], &["a", "b"]][usize::try_from(random.below(3)).unwrap()])
+        }
+    };
+    made = made
         .phase(usize::try_from(random.below(phases)).unwrap())
         .priority(1 + i64::try_from(random.below(5)).unwrap())
         .runner(["codex", "fast"][usize::try_from(random.below(2)).unwrap()]);
-    made.acts = (0..=random.below(3)).map(|_| some_act(random)).collect();
+    made.acts = (0..=random.below(3)).map(|_| some_act(random, mood)).collect();
     made.dirty = if random.percent(12) { 1 + u32::try_from(random.below(3)).unwrap() } else { 0 };
     made.prepare_fails = random.percent(2);
     if random.percent(10) {
@@ -78,8 +94,9 @@ fn some_agent(random: &mut Random, n: usize, phases: u64) -> Agent {
 
 fn some_scenario(size: usize, seed: u64) -> Scenario {
     let random = &mut Random(seed);
-    let phases = 1 + random.below(3);
-    let mut agents: Vec<Agent> = (0..size).map(|n| some_agent(random, n, phases)).collect();
+    let mood = [Mood::Mixed, Mood::Mixed, Mood::Crowded, Mood::Limited][usize::try_from(random.below(4)).unwrap()];
+    let phases = 1 + random.below(if mood == Mood::Mixed { 3 } else { 1 });
+    let mut agents: Vec<Agent> = (0..size).map(|n| some_agent(random, mood, n, phases)).collect();
     for n in 1..size {
         for _ in 0..random.below(3) {
             let on = usize::try_from(random.below(u64::try_from(n).unwrap())).unwrap();
