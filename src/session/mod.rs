@@ -7,6 +7,8 @@
 //! Deliberately absent: launching, the clock, git. The file system is read only for what the file
 //! names: itself, prompt files, and the directories of an `each`.
 
+pub mod analysis;
+pub mod orchestrator;
 pub mod plan;
 pub mod template;
 

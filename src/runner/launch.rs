@@ -1,0 +1,412 @@
+//! From an agent's launch to the command line that starts it.
+//!
+//! Invariant: a [`CommandLine`] is complete. Whoever starts it adds nothing, looks nothing up and
+//! leaves nothing out: the program is an absolute path where it was found, the environment is whole.
+//!
+//! Deliberately absent: the total size of arguments and environment (execve(2) `E2BIG` says it).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::core::ids::{AttemptId, RunId, Slot};
+use crate::session::template::Template;
+use crate::session::{Launch, RunnerKind};
+
+use super::program::NotFound;
+use super::{claude, codex, environment, program};
+
+/// The longest text that is passed as one argument, in bytes. The kernel's limit is 32 pages of
+/// 4 KiB with the closing NUL (execve(2), `MAX_ARG_STRLEN`); some room is left.
+pub const MAX_ARGUMENT: usize = 128 * 1024 - 1024;
+
+/// Everything that the command line of one attempt depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub launch: &'a Launch,
+    pub id: &'a AttemptId,
+    pub slot: Slot,
+    pub run: &'a RunId,
+    /// Root of the workspace, absolute.
+    pub workspace: &'a Path,
+    /// Where the attempt keeps its files; it need not exist yet.
+    pub attempt_dir: &'a Path,
+    /// The one temporary directory of all agents of the run: codex's sandboxes of several agents in
+    /// one tree collide in it unless it is the same.
+    pub shared_tmp: &'a Path,
+    /// The supervisor's own environment.
+    pub environment: &'a BTreeMap<OsString, OsString>,
+}
+
+/// What to start, and all that it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The program, by its path, and its arguments. Never empty.
+    pub argv: Vec<OsString>,
+    /// The whole environment, sorted by name.
+    pub env: Vec<(OsString, OsString)>,
+    pub cwd: PathBuf,
+    /// What standard input gives; `None`: `/dev/null` (an open pipe would stall codex).
+    pub stdin: Option<Vec<u8>>,
+    /// Files to write before the start, below the attempt's directory.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+    /// Is its standard output events for a [`super::Reader`], besides being a log?
+    pub forward: bool,
+}
+
+/// Why an agent cannot be launched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunnerError {
+    #[error("the runner `{runner}` has no command")]
+    NoCommand { runner: String },
+    #[error("the runner `{runner}` needs a prompt, and agent `{agent}` has none")]
+    NoPrompt { runner: String, agent: String },
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error(
+        "argument {index} has {length} bytes, the kernel takes {MAX_ARGUMENT} in one: give a long prompt as `{{{{prompt_file}}}}`"
+    )]
+    ArgumentTooLong { index: usize, length: usize },
+    #[error("argument {index} holds a NUL byte")]
+    NulInArgument { index: usize },
+    #[error("the environment variable `{name}` cannot be set: its name or value holds a NUL byte or its name a `=`")]
+    BadVariable { name: String },
+}
+
+/// The command line of this attempt.
+pub fn command_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
+    let env = environment::of(context)?;
+    let cwd = context.cwd();
+    let shape = match context.launch.kind {
+        RunnerKind::Codex => codex::shape(context, &env)?,
+        RunnerKind::Claude => claude::shape(context, &env)?,
+        RunnerKind::Command => command_shape(context, &env)?,
+    };
+    check_arguments(&shape.argv)?;
+    Ok(CommandLine {
+        argv: shape.argv,
+        env: env.into_iter().collect(),
+        cwd,
+        stdin: shape.stdin,
+        files: shape.files,
+        forward: context.launch.kind != RunnerKind::Command,
+    })
+}
+
+/// Runs each of its arguments by a shell of its own, up to the first that fails, whose exit is the
+/// whole's. Both streams go to one log.
+const VERIFY_SCRIPT: &str = r#"exec 2>&1; for command do sh -c "$command" || exit; done"#;
+
+/// The verify commands as one command line: `sh -c` each, in order, up to the first that fails, with
+/// the agent's own environment and directory (which the caller moves below a throwaway worktree
+/// where the plan says so).
+pub fn verify_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
+    let env = environment::of(context)?;
+    let shell = context.find("sh", &env)?;
+    let mut argv: Vec<OsString> = vec![shell.into(), "-c".into(), VERIFY_SCRIPT.into(), "verify".into()];
+    let commands = context.launch.verify.as_ref().map_or(&[][..], |verify| &verify.commands);
+    argv.extend(context.fill_all(commands).into_iter().map(OsString::from));
+    check_arguments(&argv)?;
+    let env = env.into_iter().collect();
+    Ok(CommandLine { argv, env, cwd: context.cwd(), stdin: None, files: Vec::new(), forward: false })
+}
+
+/// What differs between the kinds of runner.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    pub(super) argv: Vec<OsString>,
+    pub(super) stdin: Option<Vec<u8>>,
+    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+impl Context<'_> {
+    pub(super) fn fill(&self, template: &Template) -> String {
+        template.fill(self.id.attempt.0, self.slot.0)
+    }
+
+    pub(super) fn fill_all(&self, templates: &[Template]) -> Vec<String> {
+        templates.iter().map(|t| self.fill(t)).collect()
+    }
+
+    /// The directory that the agent starts in.
+    pub(super) fn cwd(&self) -> PathBuf {
+        match &self.launch.cwd {
+            Some(below) => self.workspace.join(below.as_path()),
+            None => self.workspace.to_path_buf(),
+        }
+    }
+
+    /// The file of a program by its name, on the agent's PATH, or on the supervisor's where the
+    /// agent has none.
+    pub(super) fn find(&self, name: &str, env: &Environment) -> Result<PathBuf, NotFound> {
+        let path = env.get(std::ffi::OsStr::new("PATH")).or_else(|| self.environment.get(std::ffi::OsStr::new("PATH")));
+        program::find_program(name, path.map(OsString::as_os_str), &self.cwd())
+    }
+
+    pub(super) fn prompt(&self) -> Result<String, RunnerError> {
+        let prompt = self.launch.prompt.as_ref().ok_or_else(|| RunnerError::NoPrompt {
+            runner: self.launch.runner.to_string(),
+            agent: self.id.agent.to_string(),
+        })?;
+        Ok(self.fill(prompt))
+    }
+}
+
+/// Can the text be an argument of a program?
+pub(super) fn fits_argument(text: &str) -> bool {
+    text.len() <= MAX_ARGUMENT && !text.contains('\0')
+}
+
+fn check_arguments(argv: &[OsString]) -> Result<(), RunnerError> {
+    for (index, argument) in argv.iter().enumerate() {
+        if argument.len() > MAX_ARGUMENT {
+            return Err(RunnerError::ArgumentTooLong { index, length: argument.len() });
+        }
+        if argument.as_encoded_bytes().contains(&0) {
+            return Err(RunnerError::NulInArgument { index });
+        }
+    }
+    Ok(())
+}
+
+/// Any program. A prompt that its arguments do not name is its standard input.
+fn command_shape(context: &Context<'_>, env: &Environment) -> Result<Shape, RunnerError> {
+    let no_command = || RunnerError::NoCommand { runner: context.launch.runner.to_string() };
+    let command = context.launch.command.as_deref().ok_or_else(no_command)?;
+    let mut words = context.fill_all(command);
+    words.extend(context.fill_all(&context.launch.args));
+    let (program, arguments) = words.split_first().ok_or_else(no_command)?;
+    let mut argv: Vec<OsString> = vec![context.find(program, env)?.into()];
+    argv.extend(arguments.iter().map(OsString::from));
+    let prompt = context.launch.prompt.as_ref().map(|p| context.fill(p));
+    Ok(Shape { argv, stdin: prompt.map(String::into_bytes), files: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::{AgentId, Attempt, RunnerName};
+    use crate::core::path::RepoPath;
+    use crate::session::{VerifyIn, VerifyPlan};
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    /// A launch of agent `a`, attempt 2 in slot 3, with programs of these names on the PATH.
+    struct Fixture {
+        dir: tempfile::TempDir,
+        launch: Launch,
+        environment: BTreeMap<OsString, OsString>,
+        tmp: PathBuf,
+    }
+
+    fn texts(words: &[&str]) -> Vec<Template> {
+        words.iter().map(|w| Template::text(w)).collect()
+    }
+
+    impl Fixture {
+        fn new(kind: RunnerKind) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["codex", "claude", "tool", "sh"] {
+                let file = dir.path().join(name);
+                std::fs::write(&file, "").unwrap();
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            let launch = Launch {
+                runner: RunnerName::new("r"),
+                kind,
+                command: None,
+                args: Vec::new(),
+                model: None,
+                prompt: Some(Template::text("do it")),
+                env: BTreeMap::new(),
+                env_pass: Vec::new(),
+                env_clear: false,
+                cwd: None,
+                log_limit: 1,
+                verify: None,
+                commit_message: Template::text("m"),
+            };
+            let environment =
+                [("PATH", dir.path().to_str().unwrap()), ("HOME", "/h"), ("GIT_DIR", "/g"), ("PWD", "/p")];
+            let environment = environment.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+            Self { dir, launch, environment, tmp: PathBuf::from("/shared-tmp") }
+        }
+
+        fn with<T>(&self, f: impl FnOnce(&Context<'_>) -> T) -> T {
+            let id = AttemptId { agent: AgentId::new("a").unwrap(), attempt: Attempt(2) };
+            f(&Context {
+                launch: &self.launch,
+                id: &id,
+                slot: Slot(3),
+                run: &RunId::new("r1").unwrap(),
+                workspace: Path::new("/w"),
+                attempt_dir: Path::new("/state/a/2"),
+                shared_tmp: &self.tmp,
+                environment: &self.environment,
+            })
+        }
+
+        fn line(&self) -> Result<CommandLine, RunnerError> {
+            self.with(command_line)
+        }
+
+        /// The arguments, with the directory of the programs left out.
+        fn argv(&self) -> String {
+            let argv = self.line().unwrap().argv;
+            let prefix = format!("{}/", self.dir.path().display());
+            argv.iter().map(|a| a.to_str().unwrap().replace(&prefix, "")).collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[test]
+    fn codex_arguments() {
+        let check = |model: Option<&str>, args: &[&str], expected: &str| {
+            let mut f = Fixture::new(RunnerKind::Codex);
+            f.launch.model = model.map(Template::text);
+            f.launch.args = texts(args);
+            assert_eq!(f.argv(), expected);
+        };
+        check(None, &[], "codex exec --json -s workspace-write -- do it");
+        check(Some("m1"), &["-c", "x=1"], "codex exec --json -s workspace-write -m m1 -c x=1 -- do it");
+        check(Some("m1"), &["--model=m2"], "codex exec --json -s workspace-write --model=m2 -- do it");
+        check(None, &["-s", "read-only"], "codex exec --json -s read-only -- do it");
+        check(None, &["--sandbox=read-only", "--json"], "codex exec --sandbox=read-only --json -- do it");
+        check(None, &["-sread-only"], "codex exec --json -sread-only -- do it");
+        check(None, &["-c", "sandbox_mode=\"read-only\""], "codex exec --json -c sandbox_mode=\"read-only\" -- do it");
+        check(
+            None,
+            &["--dangerously-bypass-approvals-and-sandbox"],
+            "codex exec --json --dangerously-bypass-approvals-and-sandbox -- do it",
+        );
+        check(
+            None,
+            &["-c", "sandbox_workspace_write.network_access=true", "--skip-git-repo-check"],
+            "codex exec --json -s workspace-write -c sandbox_workspace_write.network_access=true --skip-git-repo-check -- do it",
+        );
+    }
+
+    #[test]
+    fn codex_prompts() {
+        let check = |prompt: &str, by_stdin: bool| {
+            let mut f = Fixture::new(RunnerKind::Codex);
+            f.launch.prompt = Some(Template::text(prompt));
+            let line = f.line().unwrap();
+            let last = line.argv.last().unwrap();
+            if by_stdin {
+                assert_eq!((last.to_str(), line.stdin.as_deref()), (Some("-"), Some(prompt.as_bytes())));
+            } else {
+                assert_eq!((last.to_str(), line.stdin), (Some(prompt), None));
+            }
+            assert!(line.forward);
+        };
+        check("-rf is a prompt", false);
+        check("-", true);
+        check(&"x".repeat(MAX_ARGUMENT), false);
+        check(&"x".repeat(MAX_ARGUMENT + 1), true);
+        check("a\0b", true);
+        let mut f = Fixture::new(RunnerKind::Codex);
+        f.launch.prompt = None;
+        assert!(matches!(f.line(), Err(RunnerError::NoPrompt { .. })));
+    }
+
+    #[test]
+    fn the_program_of_a_runner_can_be_replaced() {
+        let mut f = Fixture::new(RunnerKind::Codex);
+        f.launch.command = Some(texts(&["tool", "codex"]));
+        assert_eq!(f.argv(), "tool codex exec --json -s workspace-write -- do it");
+        f.launch.command = Some(texts(&["nowhere"]));
+        assert!(matches!(f.line(), Err(RunnerError::NotFound(e)) if e.name == "nowhere"));
+        f.launch.command = Some(Vec::new());
+        assert!(matches!(f.line(), Err(RunnerError::NoCommand { .. })));
+    }
+
+    #[test]
+    fn claude_arguments() {
+        let mut f = Fixture::new(RunnerKind::Claude);
+        f.launch.model = Some(Template::text("opus"));
+        let plain = "claude -p --output-format stream-json --verbose";
+        assert_eq!(f.argv(), format!("{plain} --permission-mode acceptEdits --model opus"));
+        assert_eq!(f.line().unwrap().stdin.as_deref(), Some(&b"do it"[..]));
+        f.launch.args = texts(&["--permission-mode", "plan"]);
+        assert_eq!(f.argv(), format!("{plain} --model opus --permission-mode plan"));
+    }
+
+    #[test]
+    fn commands() {
+        let mut f = Fixture::new(RunnerKind::Command);
+        f.launch.command = Some(texts(&["tool", "-x"]));
+        f.launch.args = texts(&["y"]);
+        f.launch.prompt = None;
+        let line = f.line().unwrap();
+        assert_eq!((f.argv().as_str(), &line.stdin, line.forward), ("tool -x y", &None, false));
+        f.launch.prompt = Some(Template::text("p"));
+        assert_eq!(f.line().unwrap().stdin.as_deref(), Some(&b"p"[..]), "a prompt that no argument names");
+        f.launch.command = Some(texts(&["tool", &"x".repeat(200_000)]));
+        assert_eq!(f.line(), Err(RunnerError::ArgumentTooLong { index: 1, length: 200_000 }));
+        f.launch.command = Some(texts(&["tool", "a\0b"]));
+        assert_eq!(f.line(), Err(RunnerError::NulInArgument { index: 1 }));
+        f.launch.command = None;
+        assert!(matches!(f.line(), Err(RunnerError::NoCommand { .. })));
+    }
+
+    #[test]
+    fn environments() {
+        let value = |line: &CommandLine, name: &str| {
+            let found = line.env.iter().find(|(k, _)| k.to_str() == Some(name));
+            found.map(|(_, v)| v.to_str().unwrap().to_owned())
+        };
+        let mut f = Fixture::new(RunnerKind::Command);
+        f.launch.command = Some(texts(&["tool"]));
+        f.launch.cwd = RepoPath::new(b"sub").ok();
+        f.launch.env.insert("MINE".to_owned(), Template::text("1"));
+        f.launch.env.insert("SUPERVISE_ID".to_owned(), Template::text("somebody else"));
+        let line = f.line().unwrap();
+        assert_eq!(line.cwd, Path::new("/w/sub"));
+        for (name, expected) in [
+            ("HOME", Some("/h")),
+            ("PWD", Some("/w/sub")),
+            ("GIT_DIR", None),
+            ("TMPDIR", Some("/shared-tmp")),
+            ("GIT_OPTIONAL_LOCKS", Some("0")),
+            ("MINE", Some("1")),
+            ("SUPERVISE_ID", Some("a")),
+            ("SUPERVISE_RUN", Some("r1")),
+            ("SUPERVISE_ATTEMPT", Some("2")),
+            ("SUPERVISE_SLOT", Some("3")),
+        ] {
+            assert_eq!(value(&line, name).as_deref(), expected, "{name}");
+        }
+
+        f.launch.env_clear = true;
+        f.launch.env_pass = vec!["HOME".to_owned(), "ABSENT".to_owned()];
+        let names: Vec<String> = f.line().unwrap().env.iter().map(|(k, _)| k.to_str().unwrap().to_owned()).collect();
+        let expected = [
+            "GIT_OPTIONAL_LOCKS",
+            "HOME",
+            "MINE",
+            "PWD",
+            "SUPERVISE_ATTEMPT",
+            "SUPERVISE_ID",
+            "SUPERVISE_RUN",
+            "SUPERVISE_SLOT",
+            "TMPDIR",
+        ];
+        assert_eq!(names, expected, "the program is found on the supervisor's PATH all the same");
+
+        f.launch.env.insert("A=B".to_owned(), Template::text("1"));
+        assert!(matches!(f.line(), Err(RunnerError::BadVariable { .. })));
+    }
+
+    #[test]
+    fn verify_commands_are_shell_commands() {
+        let mut f = Fixture::new(RunnerKind::Codex);
+        let (place, timeout) = (VerifyIn::Workspace, Duration::from_secs(1));
+        f.launch.verify = Some(VerifyPlan { commands: texts(&["make a", "make b"]), place, timeout });
+        let line = f.with(verify_line).unwrap();
+        assert_eq!(line.argv[1], "-c");
+        assert_eq!(line.argv[3..], ["verify", "make a", "make b"]);
+        assert!(!line.forward && line.stdin.is_none());
+    }
+}
