@@ -3,7 +3,9 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod doctor;
 pub mod exit;
+pub mod progress;
 pub mod select;
 
 pub use exit::{Exit, Failure};

@@ -78,7 +78,7 @@ keyed!(under_limit, limit, crate::core::reason::Limit);
 keyed!(under_after, after, crate::core::reason::EndReason);
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Fact", tag = "kind", rename_all = "snake_case")]
+#[serde(remote = "Fact", rename_all = "snake_case")]
 enum FactForm {
     RunOpened(#[serde(with = "via")] RunOpened),
     PhaseOpened {
@@ -166,6 +166,10 @@ enum FactForm {
         #[serde(with = "via")]
         writes: Vec<Write>,
     },
+    CheckpointIntended {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+    },
     Checkpointed {
         #[serde(flatten, with = "via")]
         id: AttemptId,
@@ -214,6 +218,12 @@ enum FactForm {
         restored: Vec<RepoPath>,
         #[serde(with = "via")]
         left: Vec<RepoPath>,
+    },
+    AttemptFailed {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        reason: EndReason,
     },
     Trouble {
         #[serde(flatten, with = "via")]
@@ -374,6 +384,7 @@ enum TroubleForm {
     MeasureFailed { error: String },
     SalvageFailed { error: String },
     CheckpointFailed { error: String },
+    PlaceMoved,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -177,9 +177,60 @@ impl<E> Appended<E> {
     }
 }
 
+impl<T> Appended<Vec<T>> {
+    /// Are there no effects, so that nothing needs a sync yet?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.effects.is_empty()
+    }
+}
+
 impl<E> Committed<E> {
     /// The effects, which may now be performed.
     pub fn take(self) -> E {
         self.effects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::moment::Moment;
+    use crate::core::record::Fact;
+
+    fn check(options: &OpenOptions, path: &str, expected: &str) {
+        let file = options.open(path).unwrap();
+        let mut journal = Journal::over(Path::new(path), file, 1, 0);
+        let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
+        let error = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(journal.next_seq(), 1);
+        // A device cannot be cut back to what it was, so nothing more is written to it.
+        let again = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert!(matches!(again, JournalError::Poisoned { .. }), "{again}");
+    }
+
+    #[test]
+    fn failures_to_write_are_told_apart() {
+        check(OpenOptions::new().append(true), "/dev/full", "no space left for /dev/full");
+        check(OpenOptions::new().read(true), "/dev/null", "/dev/null cannot be written");
+    }
+
+    #[test]
+    fn half_a_batch_is_cut_off_when_the_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let run = crate::core::ids::RunId::new("r").unwrap();
+        let journal = Journal::create(&path, &Header::new(run, Timestamp::UNIX_EPOCH)).unwrap();
+        let sound = std::fs::read(&path).unwrap();
+        // As if the machine had died in the middle of a write.
+        (&*journal.file).write_all(b"{\"seq\":1,\"at\"").unwrap();
+        let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
+        drop(journal);
+        let (mut journal, replay) = Journal::reopen(&path).unwrap();
+        assert_eq!((replay.entries.len(), replay.torn.is_some()), (0, true));
+        assert_eq!(std::fs::read(&path).unwrap(), sound);
+        let _ = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(read::read(&path).unwrap().entries.len(), 1);
     }
 }

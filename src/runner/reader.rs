@@ -93,6 +93,8 @@ impl Facts {
 
     /// The runner gave up, and says why.
     pub(super) fn fail(&mut self, message: &str) {
+        let inner = inner_message(message);
+        let message = inner.as_deref().unwrap_or(message);
         let limit = limits::rate_limit(message);
         self.failed = Some(bounded(message, MAX_ERROR));
         self.rate_limit = limit.map(|l| self.with_hint(l));
@@ -144,6 +146,13 @@ fn read_line(kind: RunnerKind, line: &[u8], facts: &mut Facts, out: &mut Vec<Pro
         RunnerKind::Claude => claude::read(&event, facts, out),
         RunnerKind::Command => {}
     }
+}
+
+/// The message inside an error that is the provider's answer as it came: `{"error":{"message":…}}`.
+fn inner_message(message: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(message.trim()).ok()?;
+    let text = ["/error/message", "/message", "/detail"].iter().find_map(|at| text_at(&value, at))?;
+    Some(text.to_owned())
 }
 
 /// The text at a JSON pointer (RFC 6901).
@@ -289,6 +298,8 @@ mod tests {
         assert_eq!(failed(message), (message.to_owned(), Some(Some(20))), "the time was told in a retry");
         let message = "Quota exceeded. Check your plan and billing details.";
         assert_eq!(failed(message), (message.to_owned(), None));
+        let message = r#"{"error":{"code":"x","message":"Bad request."}}"#;
+        assert_eq!(failed(message), ("Bad request.".to_owned(), None));
 
         let (_, summary) = codex(&[THREAD, retry], 1);
         assert!(summary.fatal.is_some_and(|f| f.starts_with("Reconnecting")), "the best explanation there is");
@@ -327,12 +338,14 @@ mod tests {
         let retry = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":3000,"error_status":429,"error":"rate_limit"}"#;
         let limited = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"Request rejected"}"#;
         let (progress, summary) = claude(&[retry, limited], 1);
-        assert_eq!(progress[0], Progress::Note("rate_limit: attempt 1 failed, try again in 3.0s".to_owned()));
+        assert_eq!(progress[0], Progress::Note("rate_limit: try 1 failed, the next is in 3.0s".to_owned()));
         assert_eq!(summary.fatal.as_deref(), Some("Request rejected"));
-        assert_eq!(summary.rate_limit.unwrap().lifts_after.unwrap().as_secs(), 3);
+        assert_eq!(summary.rate_limit, Some(RateLimit { lifts_after: None }));
 
         let poor = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":400,"result":"Credit balance is too low"}"#;
-        let (_, summary) = claude(&[poor], 1);
+        let told = r#"{"type":"assistant","message":{"model":"<synthetic>","content":[{"type":"text","text":"Credit balance is too low"}]}}"#;
+        let (_, summary) = claude(&[told, poor], 1);
+        assert_eq!(summary.message, None);
         assert_eq!((summary.fatal.as_deref(), summary.rate_limit), (Some("Credit balance is too low"), None));
         let turns = r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#;
         assert_eq!(claude(&[turns], 1).1.fatal.as_deref(), Some("error_max_turns"));

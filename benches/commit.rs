@@ -1,0 +1,161 @@
+//! Committing 3 changed files in a repository of 100,000 files: `git add` + `git commit` against
+//! freeze + place, in turns on the same repository; and what one attempt costs in it and in a tiny one.
+//!
+//! `cargo bench --bench commit` prints a table. `SUPERVISE_BENCH_FILES` and `SUPERVISE_BENCH_ROUNDS`
+//! change its size.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops at the first failure")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use supervise::core::change::Attribution;
+use supervise::core::claim::{Claim, Pattern};
+use supervise::core::effect::Purpose;
+use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId};
+use supervise::core::path::RepoPath;
+use supervise::host::git::{CommitMessage, FreezeRequest, Repository};
+
+const CHANGED: [&str; 3] = ["dir010/file010.txt", "dir500/file050.txt", "dir900/file090.txt"];
+
+fn main() {
+    // `cargo test --benches` calls it too; then there is nothing to measure.
+    if !std::env::args().any(|a| a == "--bench") {
+        return;
+    }
+    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |v| v.parse().unwrap());
+    let (files, rounds) = (number("SUPERVISE_BENCH_FILES", 100_000), number("SUPERVISE_BENCH_ROUNDS", 15));
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("ws");
+    build(&root, files);
+    let mut times = Times::default();
+    let mut repository = Repository::open(&root).unwrap();
+    repository.open_run(&RunId::new("bench").unwrap(), false).unwrap();
+    for round in 0..rounds {
+        let stamp = |who: &str| CHANGED.map(|f| fs::write(root.join(f), format!("{who} {round}\n")).unwrap());
+        stamp("git");
+        times.git.push(timed(|| {
+            git(&root, &[&["add"], &CHANGED[..]].concat());
+            git(&root, &["commit", "-q", "-m", "by git"]);
+        }));
+        agent(&mut repository, &root, dir.path(), &CHANGED, round, || drop(stamp("agent")), &mut times);
+        assert_eq!(git(&root, &["status", "--porcelain"]), "", "round {round}");
+    }
+    println!("{files} files, 3 changed, {rounds} rounds; medians (fastest)");
+    println!("  git add + git commit                {}", show(&mut times.git));
+    println!("  measure + freeze + place + unpin    {}", show(&mut times.ours));
+    println!("  ratio                               {:.1}", ratio(&mut times.git, &mut times.ours));
+    println!("  prepare (dirty check, baseline)     {}", show(&mut times.prepare));
+    println!("  measure without a change            {}", show(&mut times.idle));
+    let tiny = dir.path().join("tiny");
+    build(&tiny, 1);
+    let mut times = Times::default();
+    let mut repository = Repository::open(&tiny).unwrap();
+    repository.open_run(&RunId::new("bench").unwrap(), false).unwrap();
+    for round in 0..200 {
+        prepared(&mut repository, dir.path(), &["dir000/file000.txt"], round, "tiny", &mut times);
+    }
+    println!("one file");
+    println!("  prepare                             {}", show(&mut times.prepare));
+    println!("  measure without a change            {}", show(&mut times.idle));
+}
+
+#[derive(Default)]
+struct Times {
+    git: Vec<Duration>,
+    ours: Vec<Duration>,
+    prepare: Vec<Duration>,
+    idle: Vec<Duration>,
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn prepared(r: &mut Repository, dir: &Path, claims: &[&str], round: usize, name: &str, times: &mut Times) -> AttemptId {
+    let agent = AgentId::new(&format!("{name}{round}")).unwrap();
+    let id = AttemptId { agent, attempt: Attempt::FIRST };
+    let exclusive = claims.iter().map(|f| Pattern::new(f).unwrap()).collect();
+    let claim = Claim { exclusive, ..Claim::default() };
+    let attempt_dir = dir.join("attempts").join(id.agent.as_str());
+    times.prepare.push(timed(|| drop(r.prepare(&id, &claim, false, &attempt_dir))));
+    times.idle.push(timed(|| assert_eq!(r.measure(&id).unwrap().len(), 0)));
+    id
+}
+
+fn agent(
+    r: &mut Repository,
+    root: &Path,
+    dir: &Path,
+    claims: &[&str],
+    round: usize,
+    change: impl FnOnce(),
+    times: &mut Times,
+) {
+    let id = prepared(r, dir, claims, round, "agent", times);
+    change();
+    times.ours.push(timed(|| {
+        let paths: Vec<RepoPath> = r.measure(&id).unwrap().into_iter().map(|c| c.path).collect();
+        assert_eq!(paths.len(), claims.len());
+        let message = CommitMessage {
+            session: "bench".to_owned(),
+            subject_and_body: format!("by supervise {round}"),
+            ..CommitMessage::default()
+        };
+        let attribution = Attribution::Certain;
+        let request =
+            FreezeRequest { id: &id, purpose: Purpose::Completion, paths: &paths, attribution, message: &message };
+        let commit = r.freeze(&request).unwrap();
+        let intent = r.prepare_place(&id, commit).unwrap();
+        assert_eq!(r.place(&id, &intent).unwrap().index_left, []);
+        r.unpin(&id).unwrap();
+    }));
+    assert!(root.join(".git/index").exists());
+}
+
+/// Directories of 100 small files, committed and packed.
+fn build(root: &Path, files: usize) {
+    fs::create_dir(root).unwrap();
+    git(root, &["init", "-q", "-b", "main"]);
+    for (key, value) in [("user.name", "Bench"), ("user.email", "bench@example.org"), ("gc.auto", "0")] {
+        git(root, &["config", key, value]);
+    }
+    for n in 0..files {
+        let dir = root.join(format!("dir{:03}", n / 100));
+        if n % 100 == 0 {
+            fs::create_dir(&dir).unwrap();
+        }
+        fs::write(dir.join(format!("file{:03}.txt", n % 100)), format!("{n}\n")).unwrap();
+    }
+    git(root, &["add", "-A"]);
+    git(root, &["commit", "-q", "-m", "base"]);
+    git(root, &["repack", "-q", "-a", "-d"]);
+    git(root, &["prune-packed", "-q"]);
+    git(root, &["status"]);
+}
+
+fn git(root: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.current_dir(root).args(args).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    let out = command.output().unwrap();
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn show(times: &mut [Duration]) -> String {
+    let middle = median(times).as_secs_f64() * 1000.0;
+    format!("{middle:9.3} ms  ({:.3})", times[0].as_secs_f64() * 1000.0)
+}
+
+fn ratio(slow: &mut [Duration], fast: &mut [Duration]) -> f64 {
+    median(slow).as_secs_f64() / median(fast).as_secs_f64()
+}

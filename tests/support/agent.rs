@@ -1,0 +1,164 @@
+//! One real agent program, started by the runners' command line in a repository of its own.
+//!
+//! Invariant: nothing of the user's reaches it: a fresh home, a fresh repository, and of the
+//! environment only PATH and what a case sets.
+
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
+use supervise::core::reason::Exit;
+use supervise::core::record::Summary;
+use supervise::runner::{Context, Progress, Reader, command_line};
+use supervise::session::template::Template;
+use supervise::session::{Launch, RunnerKind};
+
+/// The longest that one run of an agent may take.
+const LONGEST_RUN: Duration = Duration::from_mins(1);
+
+/// The program that the variable names; without it, a line says that `test` was not run.
+pub(crate) fn real_program(variable: &str, test: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).filter(|value| !value.is_empty());
+    if named.is_none() {
+        // Past the test harness, which hides the output of tests that pass.
+        let line = format!("{test}: NOT RUN, {variable} is not set\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+    named.map(PathBuf::from)
+}
+
+pub(crate) struct Agent {
+    dir: tempfile::TempDir,
+    launch: Launch,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) summary: Summary,
+    /// Did the prompt go through standard input?
+    pub(crate) by_stdin: bool,
+    #[expect(dead_code, reason = "shown when a test fails")]
+    stderr: String,
+}
+
+impl Agent {
+    pub(crate) fn new(kind: RunnerKind, program: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["home", "tmp", "work", "attempt"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let launch = Launch {
+            runner: RunnerName::new("under-test"),
+            kind,
+            command: Some(vec![Template::text(program.to_str().unwrap())]),
+            args: Vec::new(),
+            model: None,
+            prompt: None,
+            env: BTreeMap::new(),
+            env_pass: vec!["PATH".to_owned()],
+            env_clear: true,
+            cwd: None,
+            log_limit: 1 << 20,
+            verify: None,
+            commit_message: Template::text("unused"),
+        };
+        let agent = Self { dir, launch };
+        agent.init();
+        agent
+    }
+
+    fn init(&self) {
+        let git = Command::new("git").args(["init", "-q"]).current_dir(self.workspace()).status().unwrap();
+        assert!(git.success());
+    }
+
+    /// As the program sees it, without symbolic links on the way.
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.dir.path().join("work").canonicalize().unwrap()
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    pub(crate) fn file(&self, path: &str) -> String {
+        std::fs::read_to_string(self.workspace().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    pub(crate) fn args(&mut self, args: &[String]) {
+        self.launch.args = args.iter().map(|a| Template::text(a)).collect();
+    }
+
+    pub(crate) fn env(&mut self, env: Vec<(String, String)>) {
+        self.launch.env.extend(env.into_iter().map(|(name, value)| (name, Template::text(&value))));
+    }
+
+    /// Runs the agent on this prompt to its end.
+    pub(crate) fn run(&mut self, prompt: &str) -> Outcome {
+        self.launch.prompt = Some(Template::text(prompt));
+        let environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let id = AttemptId { agent: AgentId::new("a").unwrap(), attempt: Attempt::FIRST };
+        let line = command_line(&Context {
+            launch: &self.launch,
+            id: &id,
+            slot: Slot(3),
+            run: &RunId::new("r1").unwrap(),
+            workspace: &self.workspace(),
+            attempt_dir: &self.dir.path().join("attempt"),
+            shared_tmp: &self.dir.path().join("tmp"),
+            environment: &environment,
+        })
+        .unwrap();
+        assert!(line.forward);
+        for (file, content) in &line.files {
+            std::fs::write(file, content).unwrap();
+        }
+        let (stdout, stderr) = (self.dir.path().join("stdout"), self.dir.path().join("stderr"));
+        let mut child = Command::new(&line.argv[0])
+            .args(&line.argv[1..])
+            .env_clear()
+            .envs(line.env)
+            .current_dir(&line.cwd)
+            .stdin(if line.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(std::fs::File::create(&stdout).unwrap())
+            .stderr(std::fs::File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        if let (Some(mut pipe), Some(text)) = (child.stdin.take(), &line.stdin) {
+            pipe.write_all(text).unwrap();
+        }
+        let status = wait(child);
+        let mut reader = Reader::new(self.launch.kind);
+        let progress = reader.feed(&std::fs::read(stdout).unwrap());
+        let exit = status.code().map_or_else(|| status.signal().map_or(Exit::Lost, Exit::Signal), Exit::Code);
+        let stderr = String::from_utf8_lossy(&std::fs::read(stderr).unwrap()).into_owned();
+        let by_stdin = line.stdin.is_some();
+        Outcome { code: status.code(), progress, summary: reader.finish(exit), by_stdin, stderr }
+    }
+}
+
+/// The child's end. One that takes too long is killed, and fails the test.
+fn wait(mut child: Child) -> ExitStatus {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let (sender, ended) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || sender.send(child.wait()));
+    let Ok(status) = ended.recv_timeout(LONGEST_RUN) else {
+        // Not reaped yet, so the number is still its own.
+        let _ = kill(pid, Signal::SIGKILL);
+        let _ = waiter.join();
+        panic!("the agent did not end within {LONGEST_RUN:?}");
+    };
+    status.unwrap()
+}
