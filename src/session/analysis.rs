@@ -72,8 +72,8 @@ pub fn analyse(plan: &Plan, work: impl Fn(&AgentPlan) -> Option<Work>) -> Analys
     let apart = |i: usize, j: usize| {
         plan.agents[i].rank.phase != plan.agents[j].rank.phase || before.ends_before(i, j) || before.ends_before(j, i)
     };
-    let contested = contested(&agents, Limits::default(), &apart);
-    Analysis { contested, duplicates: duplicates(plan, work), serial_phases: serial_phases(plan, &apart), order }
+    let contested = contested(&agents, Limits::default(), apart);
+    Analysis { contested, duplicates: duplicates(plan, work), serial_phases: serial_phases(plan, apart), order }
 }
 
 fn serial_phases(plan: &Plan, apart: impl Fn(usize, usize) -> bool) -> Vec<usize> {
