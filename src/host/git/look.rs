@@ -4,7 +4,7 @@
 //! vouches for its content (racy entries excepted).
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::core::change::{Entry, Mode, ObjectId};
 use crate::core::path::RepoPath;
@@ -36,7 +36,7 @@ pub(super) struct Seen {
 pub(super) struct Look {
     pub(super) seen: Vec<Seen>,
     pub(super) bare_dirs: Vec<RepoPath>,
-    pub(super) index: Rc<Index>,
+    pub(super) index: Arc<Index>,
 }
 
 /// The ignore rules and the index, for a walk.
@@ -80,6 +80,9 @@ impl Known for Oracle<'_> {
 
 impl Repository {
     pub(super) fn look(&mut self, scope: &Scope) -> Result<Look, GitError> {
+        if scope.is_empty() {
+            return Ok(Look { seen: Vec::new(), bare_dirs: Vec::new(), index: Arc::default() });
+        }
         let index = self.index()?;
         let mut oracle = Oracle { index: &index, objects: &self.objects, listed: None };
         let Walk { found, bare_dirs } = walk::walk(&self.root, scope, &mut oracle)?;
@@ -181,6 +184,9 @@ impl Repository {
         tree: Option<ObjectId>,
         scope: &Scope,
     ) -> Result<Vec<RepoPath>, GitError> {
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut out: BTreeSet<RepoPath> = staged(&self.objects, &look.index, tree, scope)?.into_iter().collect();
         for seen in &look.seen {
             if !seen.ignored && !out.contains(&seen.path) && self.differs_from_index(seen)? {

@@ -37,7 +37,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::core::change::ObjectId;
 use crate::core::ids::{AgentId, AttemptId, RunId};
@@ -69,7 +69,7 @@ pub struct Repository {
     filemode: bool,
     /// Attributes from outside the workspace may apply.
     global_attributes: bool,
-    index: Option<Rc<Index>>,
+    index: Option<Arc<Index>>,
     run: Option<RunState>,
     attempts: BTreeMap<AttemptId, AttemptState>,
     lock: Option<HeldLock>,
@@ -127,11 +127,11 @@ impl Repository {
     }
 
     /// The index as it is now; read again only when the file is another one.
-    fn index(&mut self) -> Result<Rc<Index>, GitError> {
+    fn index(&mut self) -> Result<Arc<Index>, GitError> {
         let path = self.index_path();
         let stamp = index::stamp(&path).map_err(GitError::io("reading the index"))?;
         if let Some(index) = self.index.as_ref().filter(|i| i.stamp == stamp && stamp.is_some()) {
-            return Ok(Rc::clone(index));
+            return Ok(Arc::clone(index));
         }
         let index = match Index::read(&path, self.objects.hash_len)? {
             index::Parsed::Ours(index) => *index,
@@ -141,8 +141,8 @@ impl Repository {
             || index.attributes
             || self.root.path().join(".gitattributes").exists()
             || self.common_dir.join("info/attributes").exists();
-        let index = Rc::new(index);
-        self.index = Some(Rc::clone(&index));
+        let index = Arc::new(index);
+        self.index = Some(Arc::clone(&index));
         Ok(index)
     }
 

@@ -44,6 +44,11 @@ impl Scope {
         Self { claim: None, roots: outermost(roots), whole: false }
     }
 
+    /// Can nothing be in it?
+    pub(super) fn is_empty(&self) -> bool {
+        !self.whole && self.roots.is_empty()
+    }
+
     /// `None`: the whole workspace.
     pub(super) fn roots(&self) -> Option<&[RepoPath]> {
         (!self.whole).then_some(&self.roots)
