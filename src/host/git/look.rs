@@ -86,6 +86,7 @@ impl Repository {
         let index = self.index()?;
         let mut oracle = Oracle { index: &index, objects: &self.objects, listed: None };
         let Walk { found, bare_dirs } = walk::walk(&self.root, scope, &mut oracle)?;
+        self.look_for_attributes(&index, found.iter().any(|f| f.path.as_bytes().ends_with(b".gitattributes")));
         let index_time = index.stamp.map_or((0, 0), |s| s.mtime);
         let mut seen = Vec::with_capacity(found.len());
         for f in found.into_iter().filter(|f| f.what != What::Nested || scope.matches(&f.path)) {

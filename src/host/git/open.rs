@@ -52,7 +52,9 @@ pub struct Facts {
 impl Repository {
     /// Finds the repository that holds `dir` and decides how to work with it.
     pub fn open(dir: &Path) -> Result<Self, GitError> {
-        match git2::Repository::discover(dir) {
+        // Not `discover`: that finds a git directory and forgets which working tree led to it.
+        let nowhere: [&Path; 0] = [];
+        match git2::Repository::open_ext(dir, git2::RepositoryOpenFlags::empty(), nowhere) {
             Ok(lib) => Self::with_libgit2(lib, dir),
             Err(e) => Self::with_command(dir, &e),
         }
@@ -143,7 +145,8 @@ impl Repository {
             Parsed::Ours(_) => None,
             Parsed::Foreign(why) => Some(why),
         };
-        self.index()?;
+        let index = self.index()?;
+        self.look_for_attributes(&index, false);
         let identity = match self.objects.identity() {
             Ok(who) => who.rsplit_once("> ").map(|(who, _)| format!("{who}>")),
             Err(GitError::NoIdentity) => None,
@@ -195,6 +198,13 @@ impl Repository {
         self.run_hooks = hooks;
         self.run = Some(RunState { id: run.clone(), branch: head.branch, changed });
         Ok(())
+    }
+
+    /// For a run that is resumed: the branch that it was opened on, which commits must still go to.
+    pub fn expect_branch(&mut self, branch: Option<String>) {
+        if let Some(run) = &mut self.run {
+            run.branch = branch;
+        }
     }
 
     fn mark(&self, path: &RepoPath, budget: u64) -> Result<Mark, GitError> {
