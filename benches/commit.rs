@@ -18,8 +18,6 @@ use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use supervise::core::path::RepoPath;
 use supervise::host::git::{CommitMessage, FreezeRequest, Repository};
 
-const CHANGED: [&str; 3] = ["dir010/file010.txt", "dir500/file050.txt", "dir900/file090.txt"];
-
 fn main() {
     // `cargo test --benches` calls it too; then there is nothing to measure.
     if !std::env::args().any(|a| a == "--bench") {
@@ -29,18 +27,21 @@ fn main() {
     let (files, rounds) = (number("SUPERVISE_BENCH_FILES", 100_000), number("SUPERVISE_BENCH_ROUNDS", 15));
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("ws");
+    let changed = [0, files / 2, files - 1].map(name_of);
+    let changed = [&*changed[0], &*changed[1], &*changed[2]];
     build(&root, files);
     let mut times = Times::default();
     let mut repository = Repository::open(&root).unwrap();
-    repository.open_run(&RunId::new("bench").unwrap(), false).unwrap();
+    let opened = timed(|| repository.open_run(&RunId::new("bench").unwrap(), false).unwrap());
     for round in 0..rounds {
-        let stamp = |who: &str| CHANGED.map(|f| fs::write(root.join(f), format!("{who} {round}\n")).unwrap());
+        let stamp =
+            |who: &str| changed.iter().for_each(|f| fs::write(root.join(f), format!("{who} {round}\n")).unwrap());
         stamp("git");
         times.git.push(timed(|| {
-            git(&root, &[&["add"], &CHANGED[..]].concat());
+            git(&root, &[&["add"], &changed[..]].concat());
             git(&root, &["commit", "-q", "-m", "by git"]);
         }));
-        agent(&mut repository, &root, dir.path(), &CHANGED, round, || drop(stamp("agent")), &mut times);
+        agent(&mut repository, &root, dir.path(), &changed, round, || stamp("agent"), &mut times);
         assert_eq!(git(&root, &["status", "--porcelain"]), "", "round {round}");
     }
     println!("{files} files, 3 changed, {rounds} rounds; medians (fastest)");
@@ -49,17 +50,27 @@ fn main() {
     println!("  ratio                               {:.1}", ratio(&mut times.git, &mut times.ours));
     println!("  prepare (dirty check, baseline)     {}", show(&mut times.prepare));
     println!("  measure without a change            {}", show(&mut times.idle));
+    println!("  opening the run, once               {:9.3} ms", opened.as_secs_f64() * 1000.0);
+    let survey = timed(|| assert_eq!(repository.survey().unwrap(), []));
+    println!("  survey of the whole tree            {:9.3} ms", survey.as_secs_f64() * 1000.0);
     let tiny = dir.path().join("tiny");
     build(&tiny, 1);
     let mut times = Times::default();
     let mut repository = Repository::open(&tiny).unwrap();
     repository.open_run(&RunId::new("bench").unwrap(), false).unwrap();
     for round in 0..200 {
-        prepared(&mut repository, dir.path(), &["dir000/file000.txt"], round, "tiny", &mut times);
+        prepared(&mut repository, dir.path(), &[&name_of(0)], round, "tiny", &mut times);
+    }
+    let mut none = Times::default();
+    for round in 0..200 {
+        prepared(&mut repository, dir.path(), &[], round, "none", &mut none);
     }
     println!("one file");
     println!("  prepare                             {}", show(&mut times.prepare));
     println!("  measure without a change            {}", show(&mut times.idle));
+    println!("no claim");
+    println!("  prepare                             {}", show(&mut none.prepare));
+    println!("  measure                             {}", show(&mut none.idle));
 }
 
 #[derive(Default)]
@@ -125,17 +136,21 @@ fn build(root: &Path, files: usize) {
         git(root, &["config", key, value]);
     }
     for n in 0..files {
-        let dir = root.join(format!("dir{:03}", n / 100));
+        let path = root.join(name_of(n));
         if n % 100 == 0 {
-            fs::create_dir(&dir).unwrap();
+            fs::create_dir(path.parent().unwrap()).unwrap();
         }
-        fs::write(dir.join(format!("file{:03}.txt", n % 100)), format!("{n}\n")).unwrap();
+        fs::write(path, format!("{n}\n")).unwrap();
     }
     git(root, &["add", "-A"]);
     git(root, &["commit", "-q", "-m", "base"]);
     git(root, &["repack", "-q", "-a", "-d"]);
     git(root, &["prune-packed", "-q"]);
     git(root, &["status"]);
+}
+
+fn name_of(n: usize) -> String {
+    format!("dir{:03}/file{:03}.txt", n / 100, n % 100)
 }
 
 fn git(root: &Path, args: &[&str]) -> String {

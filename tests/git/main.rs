@@ -3,5 +3,6 @@
 
 mod odd;
 mod place;
+mod property;
 mod restore;
 mod support;

@@ -135,6 +135,27 @@ fn an_unborn_branch_is_born() {
 }
 
 #[test]
+fn the_last_file_can_go_and_an_agent_without_a_claim_changes_nothing() {
+    fn movable<T: Send>(value: T) -> T {
+        value
+    }
+    let s = Scratch::committed(&[("d/only", "1\n")]);
+    let mut r = movable(s.open());
+    let none = Agent::new(&s, "none", &[]);
+    none.begin(&mut r);
+    let agent = Agent::new(&s, "a", &["d"]);
+    agent.begin(&mut r);
+    s.remove("d/only");
+    assert_eq!(none.measure(&mut r), []);
+    agent.complete(&mut r);
+    assert_eq!(s.changed_by("HEAD"), ["D d/only"]);
+    assert_eq!(s.git(&["ls-tree", "HEAD"]), "");
+    assert_eq!(s.status(), "");
+    assert!(!s.root().join(".git/refs/supervise/attempts/run-1/a").exists());
+    s.fsck();
+}
+
+#[test]
 fn a_detached_head_and_a_linked_worktree() {
     let s = Scratch::committed(&[("a", "1\n")]);
     s.git(&["checkout", "-q", "--detach"]);

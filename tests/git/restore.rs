@@ -170,6 +170,32 @@ fn checkpoints_are_made_of_changes_only() {
 }
 
 #[test]
+fn a_git_directory_on_another_file_system_is_no_hindrance() {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+    let git_dir = other.path().join("git");
+    let s = Scratch::with(&["--separate-git-dir", git_dir.to_str().unwrap()]);
+    if fs::metadata(other.path()).unwrap().dev() == fs::metadata(s.root()).unwrap().dev() {
+        return;
+    }
+    s.write("d/a", "1\n");
+    symlink("a", s.path("d/l")).unwrap();
+    s.commit("base");
+    let before = picture(&s);
+    let mut r = s.open();
+    assert_eq!(r.git_dirs(), [git_dir.canonicalize().unwrap()]);
+    let agent = Agent::new(&s, "a", &["d"]);
+    agent.begin(&mut r);
+    s.write("d/a", "2\n");
+    s.remove("d/l");
+    s.write("d/l", "no link\n");
+    let (restored, left) = agent.fail(&mut r);
+    assert_eq!((restored.len(), left.len()), (2, 0));
+    assert_eq!(picture(&s), before);
+    assert_eq!(s.status(), "");
+}
+
+#[test]
 fn a_link_in_the_way_is_never_followed() {
     let s = Scratch::committed(&[("d/a", "1\n"), ("other", "o\n")]);
     let outside = s.outside().join("target");

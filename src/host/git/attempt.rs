@@ -71,10 +71,16 @@ impl Repository {
         allow_dirty: bool,
         dir: &Path,
     ) -> Result<Preparation, GitError> {
+        let scope = Scope::of(claim);
+        if scope.is_empty() {
+            // It may write nothing, so there is nothing to remember.
+            let baseline = Baseline { head: self.head()?.commit, ..Baseline::default() };
+            self.remember(id, claim, baseline, dir);
+            return Ok(Preparation::Ready { dirty: Vec::new() });
+        }
         fs::create_dir_all(dir).map_err(GitError::io("making the attempt's directory"))?;
         let mut file = File::create(dir.join("baseline")).map_err(GitError::io("making the baseline"))?;
         let since = time_of(&file).map_err(GitError::io("making the baseline"))?;
-        let scope = Scope::of(claim);
         let head = self.head()?;
         let look = self.look(&scope)?;
         let tree = self.tree_of(head.commit.as_ref())?;
@@ -84,31 +90,25 @@ impl Repository {
         }
         let baseline = self.baseline_of(look, head.commit, since, dir)?;
         baseline.save(&mut file)?;
-        self.attempts.insert(
-            id.clone(),
-            AttemptState {
-                claim: claim.clone(),
-                dir: dir.to_owned(),
-                baseline,
-                measured: BTreeMap::new(),
-                checkpoint: None,
-            },
-        );
+        self.remember(id, claim, baseline, dir);
         Ok(Preparation::Ready { dirty })
+    }
+
+    fn remember(&mut self, id: &AttemptId, claim: &Claim, baseline: Baseline, dir: &Path) {
+        let (claim, dir) = (claim.clone(), dir.to_owned());
+        let state = AttemptState { claim, dir, baseline, measured: BTreeMap::new(), checkpoint: None };
+        self.attempts.insert(id.clone(), state);
     }
 
     /// Takes up an attempt of an earlier supervisor by what it left in `attempt_dir`, so that it can
     /// be measured, frozen and restored.
     pub fn adopt(&mut self, id: &AttemptId, claim: &Claim, attempt_dir: &Path) -> Result<(), GitError> {
-        let baseline = Baseline::load(&attempt_dir.join("baseline")).ok_or_else(|| GitError::NoBaseline(id.clone()))?;
-        let state = AttemptState {
-            claim: claim.clone(),
-            dir: attempt_dir.to_owned(),
-            baseline,
-            measured: BTreeMap::new(),
-            checkpoint: None,
+        let baseline = if Scope::of(claim).is_empty() {
+            Baseline::default()
+        } else {
+            Baseline::load(&attempt_dir.join("baseline")).ok_or_else(|| GitError::NoBaseline(id.clone()))?
         };
-        self.attempts.insert(id.clone(), state);
+        self.remember(id, claim, baseline, attempt_dir);
         Ok(())
     }
 
@@ -187,6 +187,9 @@ impl Repository {
     pub fn measure(&mut self, id: &AttemptId) -> Result<Vec<Change>, GitError> {
         let state = self.state(id)?;
         let scope = Scope::of(&state.claim);
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
         let file = File::options().write(true).open(state.dir.join("baseline"));
         let file = file.map_err(GitError::io("opening the baseline"))?;
         let since = touch(&file).map_err(GitError::io("touching the baseline"))?;
@@ -260,7 +263,12 @@ impl Repository {
         let name = self.reference_of(id)?;
         self.forget(id);
         self.objects.delete_reference(&name)?;
-        self.objects.delete_reference(&format!("{name}.checkpoint"))
+        self.objects.delete_reference(&format!("{name}.checkpoint"))?;
+        // libgit2 leaves the directory of a loose reference; it goes if it is empty.
+        if let Some((dir, _)) = name.rsplit_once('/') {
+            let _ = fs::remove_dir(self.common_dir.join(dir));
+        }
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use super::files::Stat;
 
 const HEADER: &[u8] = b"supervise baseline 1";
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Baseline {
     /// HEAD when the attempt began; `None`: unborn.
     pub(super) head: Option<ObjectId>,

@@ -105,8 +105,8 @@ struct Slot {
     len: u32,
 }
 
-/// A parsed index.
-#[derive(Debug)]
+/// A parsed index; the default one is empty.
+#[derive(Debug, Default)]
 pub(super) struct Index {
     bytes: Vec<u8>,
     version: u32,
@@ -159,18 +159,7 @@ impl Index {
         // Stamp first: if the file is replaced in between, the next look reads it again.
         let stamp = stamp(path).map_err(GitError::io("reading the index"))?;
         if stamp.is_none() {
-            return Ok(Parsed::Ours(Box::new(Self {
-                bytes: Vec::new(),
-                version: 2,
-                slots: Vec::new(),
-                names: Vec::new(),
-                tree: None,
-                undo: None,
-                stamp,
-                hash,
-                attributes: false,
-                expanded: false,
-            })));
+            return Ok(Parsed::Ours(Box::new(Self { version: 2, hash, ..Self::default() })));
         }
         let bytes = fs::read(path).map_err(GitError::io("reading the index"))?;
         Self::parse(bytes, stamp, hash)
@@ -190,18 +179,7 @@ impl Index {
         if count > end / (NUMBERS + hash + 4) {
             return Err(bad());
         }
-        let mut index = Self {
-            bytes,
-            version,
-            slots: Vec::with_capacity(count),
-            names: Vec::new(),
-            tree: None,
-            undo: None,
-            stamp,
-            hash,
-            attributes: false,
-            expanded: false,
-        };
+        let mut index = Self { bytes, version, slots: Vec::with_capacity(count), stamp, hash, ..Self::default() };
         let mut at = 12;
         for _ in 0..count {
             at = index.parse_entry(at, end).ok_or(GitError::Index("an entry is damaged"))?;

@@ -80,9 +80,13 @@ impl Known for Oracle<'_> {
 
 impl Repository {
     pub(super) fn look(&mut self, scope: &Scope) -> Result<Look, GitError> {
+        if scope.is_empty() {
+            return Ok(Look { seen: Vec::new(), bare_dirs: Vec::new(), index: Arc::default() });
+        }
         let index = self.index()?;
         let mut oracle = Oracle { index: &index, objects: &self.objects, listed: None };
         let Walk { found, bare_dirs } = walk::walk(&self.root, scope, &mut oracle)?;
+        self.look_for_attributes(&index, found.iter().any(|f| f.path.as_bytes().ends_with(b".gitattributes")));
         let index_time = index.stamp.map_or((0, 0), |s| s.mtime);
         let mut seen = Vec::with_capacity(found.len());
         for f in found.into_iter().filter(|f| f.what != What::Nested || scope.matches(&f.path)) {
@@ -181,6 +185,9 @@ impl Repository {
         tree: Option<ObjectId>,
         scope: &Scope,
     ) -> Result<Vec<RepoPath>, GitError> {
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut out: BTreeSet<RepoPath> = staged(&self.objects, &look.index, tree, scope)?.into_iter().collect();
         for seen in &look.seen {
             if !seen.ignored && !out.contains(&seen.path) && self.differs_from_index(seen)? {

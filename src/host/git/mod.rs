@@ -137,13 +137,18 @@ impl Repository {
             index::Parsed::Ours(index) => *index,
             index::Parsed::Foreign(_) => self.expanded_index(stamp)?,
         };
-        self.objects.attributes = self.global_attributes
-            || index.attributes
-            || self.root.path().join(".gitattributes").exists()
-            || self.common_dir.join("info/attributes").exists();
         let index = Arc::new(index);
         self.index = Some(Arc::clone(&index));
         Ok(index)
+    }
+
+    /// Looks whether attributes may apply: few repositories have any, and looking them up costs.
+    fn look_for_attributes(&mut self, index: &Index, seen: bool) {
+        self.objects.attributes = self.global_attributes
+            || index.attributes
+            || seen
+            || self.root.path().join(".gitattributes").exists()
+            || self.common_dir.join("info/attributes").exists();
     }
 
     fn index_path(&self) -> PathBuf {

@@ -91,11 +91,13 @@ impl Objects {
     fn read(&self, id: &ObjectId, kind: ObjectType) -> Result<Vec<u8>, GitError> {
         if let Some(lib) = &self.lib {
             let odb = lib.odb().map_err(GitError::lib("opening the object database"))?;
-            let object = odb.read(oid(id)?).map_err(GitError::lib(format!("reading the object {id}")))?;
-            if object.kind() != kind {
-                return Err(GitError::Object(id.to_string()));
+            match odb.read(oid(id)?) {
+                Ok(object) if object.kind() == kind => return Ok(object.data().to_vec()),
+                Ok(_) => return Err(GitError::Object(id.to_string())),
+                // In a partial clone git can still fetch it.
+                Err(e) if e.code() == ErrorCode::NotFound => {}
+                Err(e) => return Err(GitError::lib(format!("reading the object {id}"))(e)),
             }
-            return Ok(object.data().to_vec());
         }
         self.git.run(&["cat-file", kind.str(), &id.to_string()], b"")
     }

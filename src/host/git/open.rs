@@ -18,6 +18,8 @@ use super::{DirtyClaim, Head, Mark, Repository, RunState};
 
 /// Files up to this size are hashed when a run is opened, if they differ from HEAD.
 const HASHED_AT_START: u64 = 1 << 20;
+/// The most bytes that are hashed so in all; what is beyond is known by its stat alone.
+const HASHED_IN_ALL: u64 = 64 << 20;
 /// Hooks that a commit would run.
 const HOOKS: [&str; 3] = ["pre-commit", "commit-msg", "prepare-commit-msg"];
 
@@ -50,7 +52,9 @@ pub struct Facts {
 impl Repository {
     /// Finds the repository that holds `dir` and decides how to work with it.
     pub fn open(dir: &Path) -> Result<Self, GitError> {
-        match git2::Repository::discover(dir) {
+        // Not `discover`: that finds a git directory and forgets which working tree led to it.
+        let nowhere: [&Path; 0] = [];
+        match git2::Repository::open_ext(dir, git2::RepositoryOpenFlags::empty(), nowhere) {
             Ok(lib) => Self::with_libgit2(lib, dir),
             Err(e) => Self::with_command(dir, &e),
         }
@@ -141,7 +145,8 @@ impl Repository {
             Parsed::Ours(_) => None,
             Parsed::Foreign(why) => Some(why),
         };
-        self.index()?;
+        let index = self.index()?;
+        self.look_for_attributes(&index, false);
         let identity = match self.objects.identity() {
             Ok(who) => who.rsplit_once("> ").map(|(who, _)| format!("{who}>")),
             Err(GitError::NoIdentity) => None,
@@ -184,8 +189,10 @@ impl Repository {
         self.remove_stale_lock()?;
         let head = self.head()?;
         let mut changed = std::collections::BTreeMap::new();
+        let mut budget = HASHED_IN_ALL;
         for path in self.changed(&Scope::whole())? {
-            let mark = self.mark(&path)?;
+            let mark = self.mark(&path, budget)?;
+            budget = budget.saturating_sub(mark.stat.map_or(0, |s| s.size));
             changed.insert(path, mark);
         }
         self.run_hooks = hooks;
@@ -193,9 +200,16 @@ impl Repository {
         Ok(())
     }
 
-    fn mark(&self, path: &RepoPath) -> Result<Mark, GitError> {
+    /// For a run that is resumed: the branch that it was opened on, which commits must still go to.
+    pub fn expect_branch(&mut self, branch: Option<String>) {
+        if let Some(run) = &mut self.run {
+            run.branch = branch;
+        }
+    }
+
+    fn mark(&self, path: &RepoPath, budget: u64) -> Result<Mark, GitError> {
         let stat = self.root.lstat(path).map_err(GitError::io(format!("looking at `{path}`")))?;
-        let small = stat.filter(|s| s.size <= HASHED_AT_START && s.entry_mode().is_some());
+        let small = stat.filter(|s| s.size <= HASHED_AT_START.min(budget) && s.entry_mode().is_some());
         let bytes = small.and_then(|s| {
             // What cannot be read is marked by its stat alone.
             if s.is_file() { self.root.read(path, s.size).ok() } else { self.root.link(path).ok() }
@@ -209,7 +223,7 @@ impl Repository {
         let mut out = Vec::new();
         for path in self.changed(&Scope::whole())? {
             let was = self.run.as_ref().and_then(|r| r.changed.get(&path)).copied();
-            let now = self.mark(&path)?;
+            let now = self.mark(&path, u64::MAX)?;
             let same = was.is_some_and(|was| {
                 was == now
                     || (was.content.is_some()

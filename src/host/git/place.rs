@@ -164,9 +164,13 @@ impl Repository {
         self.objects.swap_reference(&intent.reference, intent.old.as_ref(), &intent.new, &log).map_err(refused)?;
         let steps = std::mem::take(&mut lock.steps);
         // The branch has moved: whatever happens to the index, the work is placed.
-        let index_left = self
-            .follow(Some(id), intent, &steps)
-            .unwrap_or_else(|_| steps.into_iter().map(|(path, _, _)| path).collect());
+        let index_left = match self.follow(Some(id), intent, &steps) {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(%id, %error, "the index could not be brought along");
+                steps.into_iter().map(|(path, _, _)| path).collect()
+            }
+        };
         Ok(Placement { commit: intent.new, index_left })
     }
 

@@ -44,6 +44,11 @@ impl Scope {
         Self { claim: None, roots: outermost(roots), whole: false }
     }
 
+    /// Can nothing be in it?
+    pub(super) fn is_empty(&self) -> bool {
+        !self.whole && self.roots.is_empty()
+    }
+
     /// `None`: the whole workspace.
     pub(super) fn roots(&self) -> Option<&[RepoPath]> {
         (!self.whole).then_some(&self.roots)
@@ -58,10 +63,14 @@ impl Scope {
         if self.whole || dir.is_empty() {
             return true;
         }
-        let within = |inner: &[u8], outer: &[u8]| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        self.roots.iter().any(|r| within(dir, r.as_bytes()) || within(r.as_bytes(), dir))
+        let is_root = |path: &[u8]| self.roots.binary_search_by(|r| r.as_bytes().cmp(path)).is_ok();
+        let above = dir.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(i, _)| &dir[..i]);
+        if is_root(dir) || above.into_iter().any(is_root) {
+            return true;
+        }
+        let inside = [dir, b"/"].concat();
+        let first = self.roots.partition_point(|r| r.as_bytes() < inside.as_slice());
+        self.roots.get(first).is_some_and(|r| r.as_bytes().starts_with(&inside))
     }
 
     /// Claims match ignored paths only through patterns whose literal prefix is itself ignored.
@@ -102,4 +111,41 @@ fn outermost(mut roots: Vec<RepoPath>) -> Vec<RepoPath> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_touches_what_leads_to_it_and_what_is_in_it() {
+        let pattern = |p: &str| Pattern::new(p).unwrap();
+        let claim = Claim {
+            exclusive: vec![pattern("a/b/*.rs"), pattern("a.b"), pattern("a/b/c"), pattern("z/y.txt")],
+            late: vec![pattern("m/n/")],
+            ..Claim::default()
+        };
+        let scope = Scope::of(&claim);
+        let roots: Vec<String> = scope.roots().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(roots, ["a.b", "a/b", "m/n", "z/y.txt"]);
+        for (dir, expected) in [
+            ("", true),
+            ("a", true),
+            ("a/b", true),
+            ("a/b/x/y", true),
+            ("a.b", true),
+            ("a.c", false),
+            ("a/c", false),
+            ("ab", false),
+            ("m", true),
+            ("m/n/o", true),
+            ("m/nn", false),
+            ("z/y.txt", true),
+            ("z/y", false),
+        ] {
+            assert_eq!(scope.touches(dir.as_bytes()), expected, "{dir}");
+        }
+        assert!(Scope::of(&Claim::default()).is_empty());
+        assert!(Scope::whole().touches(b"anything"));
+    }
 }
