@@ -93,8 +93,8 @@ pub fn command_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
     })
 }
 
-/// The verify commands in order, each as `sh -c`, with the agent's own environment and directory
-/// (which the caller moves below a throwaway worktree where the plan says so).
+/// The verify commands in order, each as `sh -c`, with the agent's own environment and directory.
+/// To verify in a throwaway worktree, give that as the context's workspace.
 pub fn verify_lines(context: &Context<'_>) -> Result<Vec<CommandLine>, RunnerError> {
     let Some(verify) = &context.launch.verify else { return Ok(Vec::new()) };
     let env = environment::of(context)?;
