@@ -7,6 +7,8 @@
 mod agent;
 #[path = "support/model/mod.rs"]
 mod model;
+#[path = "support/real.rs"]
+mod real;
 
 use std::path::{Path, PathBuf};
 
@@ -16,11 +18,11 @@ use supervise::runner::Progress;
 use supervise::session::RunnerKind;
 
 use agent::Agent;
-use model::{Fault, Model, Script, hermetic_claude_env};
+use model::{Fault, Latch, Model, Script, hermetic_claude_env};
 
 /// The claude to test, or a line that says that there is none.
 fn claude(test: &str) -> Option<PathBuf> {
-    agent::real_program("SUPERVISE_TEST_CLAUDE", test)
+    real::real_program("SUPERVISE_TEST_CLAUDE", test)
 }
 
 /// Claude in a fresh repository, with this model behind it.
@@ -74,6 +76,31 @@ fn edits_inside_the_workspace_need_no_consent() {
     let outcome = agent.run("script:write go");
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(agent.file("dir/a.txt"), "one\n");
+}
+
+#[test]
+fn two_work_in_one_tree_at_once() {
+    let Some(claude) = claude("two_work_in_one_tree_at_once") else { return };
+    let meeting = Latch::opens_after(2);
+    let script = |n: usize| {
+        let command = format!("printf '%s %s' $SUPERVISE_ID $TMPDIR > {n}");
+        Script::new(&format!("s{n}")).wait(&meeting).shell(&command).message("done")
+    };
+    let model = Model::start((0..2).map(script));
+    let mut first = agent(&claude, &model);
+    first.args(&["--allowedTools".to_owned(), "Bash".to_owned()]);
+    let second = first.beside();
+    let tmp = first.tmp().to_str().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        for (n, mut agent) in [first, second].into_iter().enumerate() {
+            let tmp = &tmp;
+            scope.spawn(move || {
+                let outcome = agent.run(&format!("script:s{n} go"));
+                assert_eq!(outcome.summary.message.as_deref(), Some("done"), "{outcome:?}");
+                assert_eq!(agent.file(&n.to_string()), format!("{} {tmp}", ["a", "ax"][n]));
+            });
+        }
+    });
 }
 
 #[test]

@@ -7,24 +7,26 @@
 mod agent;
 #[path = "support/model/mod.rs"]
 mod model;
+#[path = "support/real.rs"]
+mod real;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use supervise::runner::{Progress, codex_program};
+use supervise::runner::{Progress, codex_program, scratch_directories};
 use supervise::session::RunnerKind;
 
 use agent::{Agent, Outcome};
-use model::{Fault, Model, Script, hermetic_args, hermetic_env};
+use model::{Fault, Latch, Model, Script, hermetic_args, hermetic_env};
 
 /// The codex to test, or a line that says that there is none.
 fn codex(test: &str) -> Option<PathBuf> {
-    agent::real_program("SUPERVISE_TEST_CODEX", test)
+    real::real_program("SUPERVISE_TEST_CODEX", test)
 }
 
 /// Runs codex on the prompt, in a fresh repository.
-fn run(codex: &std::path::Path, model: &Model, prompt: &str) -> (Agent, Outcome) {
+fn run(codex: &Path, model: &Model, prompt: &str) -> (Agent, Outcome) {
     let mut agent = Agent::new(RunnerKind::Codex, codex);
     agent.args(&hermetic_args(model.port()));
     agent.env(hermetic_env(&agent.home()));
@@ -66,6 +68,48 @@ fn patches_files_and_runs_commands() {
     assert!(outcome.progress.iter().any(ran), "{:?}", outcome.progress);
     let need = &outcome.summary.needs[0];
     assert_eq!((need.path.as_str(), need.why.as_str()), ("src/main.rs", "to call it"));
+}
+
+#[test]
+fn four_work_in_one_tree_at_once() {
+    let Some(codex) = codex("four_work_in_one_tree_at_once") else { return };
+    let meeting = Latch::opens_after(4);
+    let script = |n: usize| {
+        Script::new(&format!("s{n}"))
+            .wait(&meeting)
+            .write(&format!("d{n}/patched"), "one\n")
+            .shell(&format!("echo two > d{n}/written; echo $TMPDIR > d{n}/temporary"))
+            .patch(&format!("*** Begin Patch\n*** Update File: d{n}/patched\n@@\n-one\n+three\n*** End Patch"))
+            .message("done")
+    };
+    let model = Model::start((0..4).map(script));
+    let mut first = Agent::new(RunnerKind::Codex, &codex);
+    first.args(&hermetic_args(model.port()));
+    first.env(hermetic_env(&first.home()));
+    let mut agents = vec![first];
+    for n in 1..4 {
+        agents.push(agents[n - 1].beside());
+    }
+    std::thread::scope(|scope| {
+        for (n, agent) in agents.iter_mut().enumerate() {
+            scope.spawn(move || {
+                let outcome = agent.run(&format!("script:s{n} go"));
+                assert_eq!(outcome.summary.message.as_deref(), Some("done"), "{outcome:?}");
+                assert_eq!(agent.file(&format!("d{n}/patched")), "three\n");
+                assert_eq!(agent.file(&format!("d{n}/written")), "two\n");
+                assert_eq!(Path::new(agent.file(&format!("d{n}/temporary")).trim_end()), agent.tmp(), "shared");
+            });
+        }
+    });
+
+    // What they leave besides their work is the runner's scratch, and empty.
+    for entry in std::fs::read_dir(agents[0].workspace()).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !name.starts_with('d') && name != ".git" {
+            assert!(scratch_directories(RunnerKind::Codex).contains(&name.as_str()), "{name}");
+            assert_eq!(std::fs::read_dir(entry.path()).unwrap().count(), 0, "{name}");
+        }
+    }
 }
 
 /// What codex makes of each kind of refusal.

@@ -7,10 +7,10 @@
 use serde_json::Value;
 
 use crate::core::reason::Exit;
-use crate::core::record::{RateLimit, Summary, Usage};
+use crate::core::record::{Need, RateLimit, Summary, Usage};
 use crate::session::RunnerKind;
 
-use super::progress::{Progress, bounded};
+use super::progress::{Progress, one_line, plain};
 use super::{claude, codex, limits, needs};
 
 /// The longest line that is looked at, in bytes. Lines of 300 KB have been seen; each holds the
@@ -20,7 +20,7 @@ pub const MAX_LINE: usize = 8 * 1024 * 1024;
 const KEPT_BUFFER: usize = 64 * 1024;
 /// The most bytes that are kept of the final message.
 const MAX_MESSAGE: usize = 16 * 1024;
-/// The most bytes that are kept of a fatal error.
+/// The most characters that are kept of a fatal error, which is one line.
 const MAX_ERROR: usize = 2 * 1024;
 
 /// Reads the standard output of one attempt.
@@ -74,6 +74,7 @@ pub(super) struct Facts {
     /// The runner said that its work is done.
     pub(super) finished: bool,
     message: Option<String>,
+    needs: Vec<Need>,
     failed: Option<String>,
     rate_limit: Option<RateLimit>,
     /// The last error that was not fatal by itself.
@@ -83,12 +84,12 @@ pub(super) struct Facts {
 impl Facts {
     /// The last thing said is the final message.
     pub(super) fn says(&mut self, text: &str) {
-        // Ends of messages hold the needs; keep enough to find them.
-        self.message = Some(bounded(text, 16 * MAX_MESSAGE));
+        self.needs = needs::in_message(text);
+        self.message = Some(plain(text, MAX_MESSAGE)).filter(|m| !m.is_empty());
     }
 
     pub(super) fn warn(&mut self, message: &str) {
-        self.warning = Some(bounded(message, MAX_ERROR));
+        self.warning = Some(one_line(message, MAX_ERROR));
     }
 
     /// The runner gave up, and says why.
@@ -96,13 +97,13 @@ impl Facts {
         let inner = inner_message(message);
         let message = inner.as_deref().unwrap_or(message);
         let limit = limits::rate_limit(message);
-        self.failed = Some(bounded(message, MAX_ERROR));
+        self.failed = Some(one_line(message, MAX_ERROR));
         self.rate_limit = limit.map(|l| self.with_hint(l));
     }
 
     /// The same, where the runner says that the provider answered with a rate limit.
     pub(super) fn fail_limited(&mut self, message: &str) {
-        self.failed = Some(bounded(message, MAX_ERROR));
+        self.failed = Some(one_line(message, MAX_ERROR));
         self.rate_limit = Some(self.with_hint(RateLimit { lifts_after: limits::lifts_after(message) }));
     }
 
@@ -124,8 +125,8 @@ impl Facts {
         }
         let ended_well = exit.success();
         Summary {
-            needs: self.message.as_deref().map(needs::in_message).unwrap_or_default(),
-            message: self.message.map(|m| bounded(m.trim(), MAX_MESSAGE)).filter(|m| !m.is_empty()),
+            needs: self.needs,
+            message: self.message,
             usage: self.usage,
             thread: self.thread,
             fatal: self.failed.filter(|_| !ended_well),
@@ -203,7 +204,6 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::record::Need;
     use proptest::prelude::*;
 
     fn read(kind: RunnerKind, output: &[u8], exit: Exit) -> (Vec<Progress>, Summary) {

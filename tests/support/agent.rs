@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -26,20 +27,11 @@ use supervise::session::{Launch, RunnerKind};
 /// The longest that one run of an agent may take.
 const LONGEST_RUN: Duration = Duration::from_mins(1);
 
-/// The program that the variable names; without it, a line says that `test` was not run.
-pub(crate) fn real_program(variable: &str, test: &str) -> Option<PathBuf> {
-    let named = std::env::var_os(variable).filter(|value| !value.is_empty());
-    if named.is_none() {
-        // Past the test harness, which hides the output of tests that pass.
-        let line = format!("{test}: NOT RUN, {variable} is not set\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
-    }
-    named.map(PathBuf::from)
-}
-
 pub(crate) struct Agent {
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
     launch: Launch,
+    /// Its id; its files in the scratch directory start with it.
+    name: String,
 }
 
 #[derive(Debug)]
@@ -55,7 +47,7 @@ pub(crate) struct Outcome {
 
 impl Agent {
     pub(crate) fn new(kind: RunnerKind, program: &Path) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         for name in ["home", "tmp", "work", "attempt"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
@@ -74,9 +66,14 @@ impl Agent {
             verify: None,
             commit_message: Template::text("unused"),
         };
-        let agent = Self { dir, launch };
+        let agent = Self { dir, launch, name: "a".to_owned() };
         agent.init();
         agent
+    }
+
+    /// Another agent of the same kind in the same tree, with the same home.
+    pub(crate) fn beside(&self) -> Self {
+        Self { dir: Arc::clone(&self.dir), launch: self.launch.clone(), name: format!("{}x", self.name) }
     }
 
     fn init(&self) {
@@ -91,6 +88,15 @@ impl Agent {
 
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("home")
+    }
+
+    /// The temporary directory of all agents in the tree.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.dir.path().join("tmp")
+    }
+
+    fn scratch(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{}.{name}", self.name))
     }
 
     pub(crate) fn file(&self, path: &str) -> String {
@@ -109,7 +115,7 @@ impl Agent {
     pub(crate) fn run(&mut self, prompt: &str) -> Outcome {
         self.launch.prompt = Some(Template::text(prompt));
         let environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-        let id = AttemptId { agent: AgentId::new("a").unwrap(), attempt: Attempt::FIRST };
+        let id = AttemptId { agent: AgentId::new(&self.name).unwrap(), attempt: Attempt::FIRST };
         let line = command_line(&Context {
             launch: &self.launch,
             id: &id,
@@ -117,7 +123,7 @@ impl Agent {
             run: &RunId::new("r1").unwrap(),
             workspace: &self.workspace(),
             attempt_dir: &self.dir.path().join("attempt"),
-            shared_tmp: &self.dir.path().join("tmp"),
+            shared_tmp: &self.tmp(),
             environment: &environment,
         })
         .unwrap();
@@ -125,7 +131,7 @@ impl Agent {
         for (file, content) in &line.files {
             std::fs::write(file, content).unwrap();
         }
-        let (stdout, stderr) = (self.dir.path().join("stdout"), self.dir.path().join("stderr"));
+        let (stdout, stderr) = (self.scratch("stdout"), self.scratch("stderr"));
         let mut child = Command::new(&line.argv[0])
             .args(&line.argv[1..])
             .env_clear()

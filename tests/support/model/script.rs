@@ -161,6 +161,13 @@ impl Script {
         self.before(Before::Wait(Condition::Until { what: what.to_owned(), holds: Box::new(holds) }))
     }
 
+    /// Answers nothing until the server stops: a model that an agent waits for until it is ended.
+    /// (Codex lets a command run on after some seconds and asks what to do, so an agent that is to
+    /// hang in a command needs this behind it.)
+    pub(crate) fn hang(self) -> Self {
+        self.wait(&Latch::closed())
+    }
+
     /// Answers nothing for this long: a slow model. To wait for something, wait for it.
     pub(crate) fn sleep(self, time: Duration) -> Self {
         self.before(Before::Wait(Condition::Time(time)))
