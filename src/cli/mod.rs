@@ -4,6 +4,8 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod exit;
+pub mod init;
+pub mod schema;
 
 pub use exit::{Exit, Failure};
 

@@ -1,1 +1,76 @@
-//! placeholder
+//! Views and records become text and JSON. Pure: the time, the zone and the width are arguments.
+//!
+//! Invariant: text that an agent, a file name or a tool made passes through [`text::printable`]
+//! (or a path's own `Display`) before it is shown, so it can neither move the cursor nor forge a
+//! line. Every kind in JSON is one of the words in [`reason`].
+//!
+//! Deliberately absent: writing to a terminal and deciding on colours (`cli`).
+
+pub mod diagnostic;
+pub mod event;
+pub mod json;
+pub mod reason;
+pub mod report;
+pub mod style;
+pub mod text;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::core::ids::{AttemptId, RunId};
+use crate::core::moment::Moment;
+use style::Palette;
+
+/// What rendering a run has to know beside its records.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The wall time of [`Moment::ZERO`].
+    pub start: Timestamp,
+    /// The zone in which people read times.
+    pub zone: TimeZone,
+    /// The phases' names, by index; `None` for the one phase of a session without phases.
+    pub phases: Vec<Option<String>>,
+    /// The git directory as a person would type it, `.git`.
+    pub git_dir: String,
+    pub palette: Palette,
+    /// Columns of the report; event lines are never cut.
+    pub width: usize,
+    /// Shown with the line that opens the run, say that commit hooks are not run.
+    pub notes: Vec<String>,
+}
+
+impl Setting {
+    /// The time of day of `moment`, `12:04:31`.
+    #[must_use]
+    pub fn clock(&self, moment: Moment) -> String {
+        self.zone.to_datetime(wall(self.start, moment)).strftime("%H:%M:%S").to_string()
+    }
+
+    /// A phase as people call it: its name in quotes, else its number from 1.
+    #[must_use]
+    pub fn phase(&self, index: usize) -> String {
+        match self.phases.get(index) {
+            Some(Some(name)) => format!("`{}`", text::printable(name)),
+            _ => (index + 1).to_string(),
+        }
+    }
+
+    /// The folder of an attempt's log files.
+    #[must_use]
+    pub fn logs(&self, run: &RunId, id: &AttemptId) -> String {
+        format!("{}/supervise/runs/{run}/agents/{}/{}", self.git_dir, id.agent, id.attempt)
+    }
+}
+
+/// The wall time of `moment` in a run that began at `start`.
+#[must_use]
+pub fn wall(start: Timestamp, moment: Moment) -> Timestamp {
+    let ms = i64::try_from(moment.0).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(start.as_millisecond().saturating_add(ms)).unwrap_or(Timestamp::MAX)
+}
+
+/// The reference that keeps the work of an attempt.
+#[must_use]
+pub fn attempt_reference(run: &RunId, id: &AttemptId) -> String {
+    format!("refs/supervise/attempts/{run}/{}/{}", id.agent, id.attempt)
+}

@@ -3,9 +3,14 @@
 //! Invariant: a [`Claim`] holds only patterns that parse, stay in the workspace, and mean what the
 //! session file's documentation says; overlap is decided exactly, on the patterns' automata.
 
+mod automaton;
+mod contested;
 mod pattern;
+mod syntax;
 
-pub use pattern::{Pattern, PatternError};
+pub use contested::{Contest, Contested, Limits, contested};
+pub use pattern::Pattern;
+pub use syntax::{MAX_PATTERN, MAX_WILD, PatternError};
 
 use super::path::RepoPath;
 

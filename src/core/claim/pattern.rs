@@ -1,82 +1,233 @@
 //! One pattern of a claim.
+//!
+//! Invariant: [`Pattern::matches`] and [`Pattern::overlap`] agree: two patterns overlap exactly
+//! when some path exists that both match. The forms that sessions are full of (`a/b`, `a/`,
+//! `a/*.rs`, `**/*.md`) are decided on their literal beginnings and ends; for all others, and for
+//! meetings of unlike forms, the automaton is built when it is first asked for.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::core::path::RepoPath;
 
+use super::automaton::{Automaton, Gap, Meeting, meet};
+use super::syntax::{PatternError, Shape, glob, scan};
+
 /// A pattern over paths of the workspace. Cloning is cheap.
 ///
-/// `*` and `?` do not cross `/`, `**` does, `{a,b}` and `[..]` work, `\` escapes. A pattern
-/// without wildcards means that path and everything under it; one that ends in `/`, everything
-/// under it.
+/// `*` and `?` do not cross `/`, `**` does, `{a,b}` and `[..]` work, `\` escapes. `?` and `[..]`
+/// stand for one byte, and `[..]` never for `/`. A pattern without wildcards means that path and
+/// everything under it (`{a,b}` alone is no wildcard); one that ends in `/`, everything under it.
 #[derive(Clone)]
-pub struct Pattern(Arc<str>);
+pub struct Pattern(Arc<Inner>);
 
-/// Why a text is not a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
-    #[error("a pattern may not be empty")]
-    Empty,
-    #[error("a pattern is relative to the workspace; it may not start with `/`")]
-    Absolute,
-    #[error("a pattern may not contain `..`")]
-    ParentComponent,
-    #[error("a pattern may not contain an empty or `.` component")]
-    EmptyComponent,
-    #[error("{0}")]
-    Syntax(String),
+struct Inner {
+    text: Box<str>,
+    prefix: Box<[u8]>,
+    suffix: Box<[u8]>,
+    shape: Shape,
+    glob: Option<Box<str>>,
+    automaton: OnceLock<Automaton>,
+}
+
+/// What a bounded question about two patterns gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Overlap(RepoPath),
+    Disjoint,
+    /// The steps ran out.
+    Unknown,
 }
 
 impl Pattern {
     /// Parses the text of a pattern.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        if text.is_empty() {
-            return Err(PatternError::Empty);
-        }
-        Ok(Self(Arc::from(text)))
+        let found = scan(text)?;
+        Ok(Self(Arc::new(Inner {
+            text: text.into(),
+            prefix: found.prefix,
+            suffix: found.suffix,
+            shape: found.shape,
+            glob: found.glob,
+            automaton: OnceLock::new(),
+        })))
     }
 
     /// The text as the user wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
     }
 
     #[must_use]
     pub fn matches(&self, path: &RepoPath) -> bool {
-        path.as_bytes() == self.0.as_bytes()
+        let inner = &*self.0;
+        let Some(rest) = path.as_bytes().strip_prefix(&*inner.prefix) else { return false };
+        let Some(middle) = rest.strip_suffix(&*inner.suffix) else { return false };
+        match inner.shape {
+            Shape::Tree => middle.first().is_none_or(|b| *b == b'/'),
+            Shape::Under | Shape::Deep => true,
+            Shape::Star => !middle.contains(&b'/'),
+            Shape::DeepName => middle.last().is_none_or(|b| *b == b'/'),
+            Shape::Glob | Shape::GlobTree => self.automaton().accepts(path.as_bytes()),
+        }
     }
 
-    /// A path that both match, if there is one; the shortest there is, readable where possible.
+    /// A path that both match, if there is one; a shortest, or one letter longer where that spares
+    /// the reader a hidden file. Readable where the patterns leave a choice.
     #[must_use]
     pub fn overlap(&self, other: &Self) -> Option<RepoPath> {
-        (self.0 == other.0).then(|| RepoPath::new(self.0.as_bytes()).ok()).flatten()
+        let mut steps = u64::MAX;
+        match self.overlap_within(other, &mut steps) {
+            Answer::Overlap(path) => Some(path),
+            Answer::Disjoint | Answer::Unknown => None,
+        }
+    }
+
+    /// As [`Pattern::overlap`], for as long as there are `steps` (which it counts down).
+    pub(super) fn overlap_within(&self, other: &Self, steps: &mut u64) -> Answer {
+        if !self.may_meet(other) {
+            return Answer::Disjoint;
+        }
+        let found = match (self.0.shape, other.0.shape) {
+            (Shape::Tree | Shape::Under, Shape::Tree | Shape::Under) => self.deeper_tree(other),
+            _ => match meet(self.automaton(), other.automaton(), steps) {
+                Meeting::At(bytes) => bytes,
+                Meeting::Never => return Answer::Disjoint,
+                Meeting::Unknown => return Answer::Unknown,
+            },
+        };
+        // The walk leaves out everything that is no path of the workspace.
+        match RepoPath::new(&self.spare_hidden(other, found)) {
+            Ok(path) => Answer::Overlap(path),
+            Err(_) => Answer::Disjoint,
+        }
     }
 
     /// The longest directory or file path that everything it matches is, or lies under; `None` where
     /// that is the whole workspace. Used to bound walks.
     #[must_use]
     pub fn literal_prefix(&self) -> Option<RepoPath> {
-        None
+        let prefix = &*self.0.prefix;
+        if self.0.shape == Shape::Tree {
+            return RepoPath::new(prefix).ok();
+        }
+        let cut = prefix.iter().rposition(|b| *b == b'/')?;
+        RepoPath::new(&prefix[..cut]).ok()
     }
+
+    /// What every path it matches begins with.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.0.prefix
+    }
+
+    /// What every path it matches ends with.
+    pub(super) fn suffix(&self) -> &[u8] {
+        &self.0.suffix
+    }
+
+    /// The name that the directory of every path it matches has, where that is told by its text:
+    /// `**/docs/*.md` has `docs`.
+    pub(super) fn parent_name(&self) -> Option<&str> {
+        let text = self.as_str();
+        let closed = matches!(self.0.shape, Shape::Star | Shape::Deep | Shape::DeepName | Shape::Glob);
+        if !closed || self.0.glob.is_some() || text.contains(['[', '{', '\\']) {
+            return None;
+        }
+        let (parents, name) = text.rsplit_once('/')?;
+        let parent = parents.rsplit('/').next().unwrap_or(parents);
+        (name != "**" && !parent.contains(['*', '?'])).then_some(parent)
+    }
+
+    /// Literal beginnings and ends leave open whether the two meet. Cheap, never wrongly `false`.
+    pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let (left, right) = (&*self.0, &*other.0);
+        prefixes_meet(left, right) && (left.suffix.ends_with(&right.suffix) || right.suffix.ends_with(&left.suffix))
+    }
+
+    /// Where two whole trees meet: one lies in the other, as [`Pattern::may_meet`] has found.
+    fn deeper_tree(&self, other: &Self) -> Vec<u8> {
+        let longer = if self.0.prefix.len() >= other.0.prefix.len() { self } else { other };
+        let mut path = longer.0.prefix.to_vec();
+        if path.last().is_none_or(|b| *b == b'/') {
+            path.push(b'a');
+        }
+        path
+    }
+
+    /// `src/.rs` is a shortest path of `src/*.rs`, and nobody's idea of an example.
+    fn spare_hidden(&self, other: &Self, found: Vec<u8>) -> Vec<u8> {
+        let starts = found.iter().enumerate().filter(|(at, b)| **b == b'.' && (*at == 0 || found[at - 1] == b'/'));
+        for (at, _) in starts {
+            let mut longer = found.clone();
+            longer.insert(at, b'a');
+            if RepoPath::new(&longer).is_ok_and(|path| self.matches(&path) && other.matches(&path)) {
+                return longer;
+            }
+        }
+        found
+    }
+
+    fn automaton(&self) -> &Automaton {
+        self.0.automaton.get_or_init(|| self.0.build())
+    }
+}
+
+impl Inner {
+    fn build(&self) -> Automaton {
+        let gap = match self.shape {
+            Shape::Tree => Gap::EndOrBelow,
+            Shape::Under | Shape::Deep => Gap::Any,
+            Shape::Star => Gap::Name,
+            Shape::DeepName => Gap::Directories,
+            Shape::Glob | Shape::GlobTree => return self.compile(),
+        };
+        Automaton::simple(&self.prefix, gap, &self.suffix)
+    }
+
+    #[expect(clippy::expect_used, reason = "scan refuses whatever globset or the compiler would: see the message")]
+    fn compile(&self) -> Automaton {
+        let text = self.glob.as_deref().unwrap_or(&self.text);
+        let glob = glob(text).expect("a scanned pattern is a glob: brackets, braces and escapes were checked");
+        Automaton::from_glob(glob.regex(), self.shape == Shape::GlobTree)
+            .expect("a glob of bounded length and nesting compiles")
+    }
+}
+
+fn prefixes_meet(left: &Inner, right: &Inner) -> bool {
+    let (short, long) = if left.prefix.len() <= right.prefix.len() { (left, right) } else { (right, left) };
+    let Some(rest) = long.prefix.strip_prefix(&*short.prefix) else { return false };
+    // Below a tree is only what goes on with `/`.
+    short.shape != Shape::Tree || rest.first().is_none_or(|b| *b == b'/')
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.0.text == other.0.text
     }
 }
 impl Eq for Pattern {}
 
+impl PartialOrd for Pattern {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pattern {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.text.cmp(&other.0.text)
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.0.text)
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", self.0)
+        write!(f, "`{}`", self.0.text)
     }
 }

@@ -1,0 +1,277 @@
+//! The beginning and the measuring of an attempt: baseline, comparison, checkpoints.
+//!
+//! Invariant: a file is hashed again only where its stat, or a doubt about its stat, says that it may
+//! have changed. Everything that was hashed is stored, so freezing has little left to do.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use crate::core::claim::Claim;
+use crate::core::event::Preparation;
+use crate::core::ids::AttemptId;
+use crate::core::path::RepoPath;
+
+use super::baseline::{BaseEntry, Baseline};
+use super::error::GitError;
+use super::files::Stat;
+use super::look::Look;
+use super::objects::{Conversion, Stored};
+use super::scope::Scope;
+use super::{CommitMessage, Repository};
+
+/// What is remembered of an attempt.
+#[derive(Debug)]
+pub(super) struct AttemptState {
+    pub(super) claim: Claim,
+    pub(super) dir: PathBuf,
+    pub(super) baseline: Baseline,
+    /// What the last measurement found changed.
+    pub(super) measured: BTreeMap<RepoPath, Now>,
+    /// Of what was last made a checkpoint.
+    pub(super) checkpoint: Option<Vec<Change>>,
+}
+
+/// A path as it was measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) entry: Option<Entry>,
+    pub(super) stat: Option<Stat>,
+    /// The file system's time before the measurement.
+    pub(super) since: (i64, u32),
+    /// Git ignores it: it goes into salvage, never into a commit for the branch.
+    pub(super) ignored: bool,
+}
+
+/// What a checkpoint is made with; see [`Repository::checkpoint`].
+#[derive(Debug)]
+pub struct Checkpoint<'c> {
+    pub id: &'c AttemptId,
+    pub message: &'c CommitMessage,
+}
+
+impl Repository {
+    /// Compares the claim with git and takes the attempt's baseline, which is also written to
+    /// `attempt_dir/baseline` (the directory is made). With `allow_dirty` the dirty paths are told
+    /// and the baseline taken all the same.
+    pub fn prepare(&mut self, id: &AttemptId, claim: &Claim, allow_dirty: bool, attempt_dir: &Path) -> Preparation {
+        match self.try_prepare(id, claim, allow_dirty, attempt_dir) {
+            Ok(preparation) => preparation,
+            Err(e) => Preparation::Failed { error: e.to_string() },
+        }
+    }
+
+    fn try_prepare(
+        &mut self,
+        id: &AttemptId,
+        claim: &Claim,
+        allow_dirty: bool,
+        dir: &Path,
+    ) -> Result<Preparation, GitError> {
+        fs::create_dir_all(dir).map_err(GitError::io("making the attempt's directory"))?;
+        let mut file = File::create(dir.join("baseline")).map_err(GitError::io("making the baseline"))?;
+        let since = time_of(&file).map_err(GitError::io("making the baseline"))?;
+        let scope = Scope::of(claim);
+        let head = self.head()?;
+        let look = self.look(&scope)?;
+        let tree = self.tree_of(head.commit.as_ref())?;
+        let dirty = self.changed_in(&look, tree, &scope)?;
+        if !dirty.is_empty() && !allow_dirty {
+            return Ok(Preparation::Dirty { paths: dirty });
+        }
+        let baseline = self.baseline_of(look, head.commit, since, dir)?;
+        baseline.save(&mut file)?;
+        self.attempts.insert(
+            id.clone(),
+            AttemptState {
+                claim: claim.clone(),
+                dir: dir.to_owned(),
+                baseline,
+                measured: BTreeMap::new(),
+                checkpoint: None,
+            },
+        );
+        Ok(Preparation::Ready { dirty })
+    }
+
+    /// Takes up an attempt of an earlier supervisor by what it left in `attempt_dir`, so that it can
+    /// be measured, frozen and restored.
+    pub fn adopt(&mut self, id: &AttemptId, claim: &Claim, attempt_dir: &Path) -> Result<(), GitError> {
+        let baseline = Baseline::load(&attempt_dir.join("baseline")).ok_or_else(|| GitError::NoBaseline(id.clone()))?;
+        let state = AttemptState {
+            claim: claim.clone(),
+            dir: attempt_dir.to_owned(),
+            baseline,
+            measured: BTreeMap::new(),
+            checkpoint: None,
+        };
+        self.attempts.insert(id.clone(), state);
+        Ok(())
+    }
+
+    /// Forgets what is kept in memory of an attempt that is over. Its files stay.
+    pub fn forget(&mut self, id: &AttemptId) {
+        self.attempts.remove(id);
+        self.abandon_place(id);
+    }
+
+    pub(super) fn state(&self, id: &AttemptId) -> Result<&AttemptState, GitError> {
+        self.attempts.get(id).ok_or_else(|| GitError::NoBaseline(id.clone()))
+    }
+
+    pub(super) fn tree_of(&self, commit: Option<&ObjectId>) -> Result<Option<ObjectId>, GitError> {
+        commit.map(|c| self.objects.read_commit(c)).transpose().map(|c| c.map(|c| c.tree))
+    }
+
+    fn baseline_of(
+        &self,
+        look: Look,
+        head: Option<ObjectId>,
+        since: (i64, u32),
+        dir: &Path,
+    ) -> Result<Baseline, GitError> {
+        let mut entries = Vec::with_capacity(look.seen.len());
+        let mut kept = 0;
+        for seen in look.seen {
+            let known = seen.item.as_ref().filter(|_| seen.clean).and_then(super::index::Item::entry);
+            let Some(stat) = seen.stat else {
+                entries.extend(known.map(|entry| BaseEntry { path: seen.path, entry, stat: None, kept: None }));
+                continue;
+            };
+            let stored = match known {
+                Some(entry) => Some(Stored { entry, raw: self.object_is_raw(&seen.path, &stat, &entry)? }),
+                None => self.store_seen(&seen, None)?,
+            };
+            let Some(stored) = stored else { continue };
+            let keep = !stored.raw && !seen.nested;
+            if keep {
+                self.keep(&seen.path, dir, kept)?;
+            }
+            let number = keep.then_some(kept);
+            kept += u32::from(keep);
+            entries.push(BaseEntry { path: seen.path, entry: stored.entry, stat: Some(stat), kept: number });
+        }
+        Ok(Baseline { head, since, entries, bare_dirs: look.bare_dirs })
+    }
+
+    /// Are the bytes on disk those of the object, for a file that the index vouches for? Conversions
+    /// of line ends change the size; what programs do is never taken on trust.
+    fn object_is_raw(&self, path: &RepoPath, stat: &Stat, entry: &Entry) -> Result<bool, GitError> {
+        if entry.mode == Mode::Symlink {
+            return Ok(true);
+        }
+        match self.objects.conversion(path)? {
+            Conversion::None => Ok(true),
+            Conversion::LineEnds => Ok(self.objects.blob_size(&entry.id)? == stat.size),
+            Conversion::Program => Ok(false),
+        }
+    }
+
+    /// Copies a file that git could not give back byte for byte.
+    fn keep(&self, path: &RepoPath, dir: &Path, number: u32) -> Result<(), GitError> {
+        let failed = || GitError::io(format!("keeping a copy of `{path}`"));
+        let dir = dir.join("kept");
+        fs::create_dir_all(&dir).map_err(failed())?;
+        let mut from = self.root.file(path).map_err(failed())?;
+        let mut to = File::create(dir.join(number.to_string())).map_err(failed())?;
+        io::copy(&mut from, &mut to).map_err(failed())?;
+        to.sync_data().map_err(failed())
+    }
+
+    /// What differs from the attempt's baseline within its exclusive and late claim. Nested
+    /// repositories count as one entry; ignored paths are among the changes where the claim reaches
+    /// them on purpose.
+    pub fn measure(&mut self, id: &AttemptId) -> Result<Vec<Change>, GitError> {
+        let state = self.state(id)?;
+        let scope = Scope::of(&state.claim);
+        let file = File::options().write(true).open(state.dir.join("baseline"));
+        let file = file.map_err(GitError::io("opening the baseline"))?;
+        let since = touch(&file).map_err(GitError::io("touching the baseline"))?;
+        let look = self.look(&scope)?;
+        let state = self.state(id)?;
+        let mut changes = Vec::new();
+        let mut measured = BTreeMap::new();
+        let mut gone = state.baseline.entries.iter().filter(|e| e.stat.is_some()).peekable();
+        let mut lost = |upto: Option<&RepoPath>, changes: &mut Vec<Change>| {
+            while let Some(base) = gone.next_if(|b| upto.is_none_or(|p| b.path < *p)) {
+                changes.push(Change { path: base.path.clone(), before: Some(base.entry), after: None });
+            }
+            gone.next_if(|b| upto == Some(&b.path)).is_some()
+        };
+        for seen in look.seen.iter().filter(|s| s.stat.is_some()) {
+            lost(Some(&seen.path), &mut changes);
+            let base = state.baseline.find(&seen.path);
+            if let (Some(base), Some(stat), false) = (base, seen.stat, seen.nested) {
+                if base.stat == Some(stat) && !stat.racy(state.baseline.since) {
+                    continue;
+                }
+            }
+            let before = base.map(|b| b.entry);
+            let known = state.measured.get(&seen.path).filter(|n| {
+                !seen.nested && n.stat.is_some() && n.stat == seen.stat && !n.stat.is_some_and(|s| s.racy(n.since))
+            });
+            let after = match (known, &seen.item) {
+                (Some(now), _) => now.entry,
+                (None, Some(item)) if seen.clean => item.entry(),
+                _ => self.store_seen(seen, before.map(|b| b.mode))?.map(|s| s.entry),
+            };
+            if after != before {
+                let now = Now { entry: after, stat: seen.stat, since, ignored: seen.ignored };
+                measured.insert(seen.path.clone(), now);
+                changes.push(Change { path: seen.path.clone(), before, after });
+            }
+        }
+        lost(None, &mut changes);
+        for change in changes.iter().filter(|c| c.after.is_none()) {
+            let now = Now { entry: None, stat: None, since, ignored: false };
+            measured.insert(change.path.clone(), now);
+        }
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some(state) = self.attempts.get_mut(id) {
+            state.measured = measured;
+        }
+        Ok(changes)
+    }
+
+    /// Measures a living attempt and freezes what it has changed so far under
+    /// `…/<attempt>.checkpoint`; `None`: nothing has changed since the last one.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Option<ObjectId>, GitError> {
+        let id = checkpoint.id;
+        let changes = self.measure(id)?;
+        if self.state(id)?.checkpoint.as_ref().map_or(changes.is_empty(), |last| *last == changes) {
+            return Ok(None);
+        }
+        let paths: Vec<RepoPath> = changes.iter().map(|c| c.path.clone()).collect();
+        let commit = self.make_commit(id, &paths, true, Attribution::Inferred, checkpoint.message)?;
+        self.objects.set_reference(&format!("{}.checkpoint", self.reference_of(id)?), &commit)?;
+        if let Some(state) = self.attempts.get_mut(id) {
+            state.checkpoint = Some(changes);
+        }
+        Ok(Some(commit))
+    }
+
+    /// Drops the attempt's private references and what is remembered of it: its work is on the branch,
+    /// or there was none.
+    pub fn unpin(&mut self, id: &AttemptId) -> Result<(), GitError> {
+        let name = self.reference_of(id)?;
+        self.forget(id);
+        self.objects.delete_reference(&name)?;
+        self.objects.delete_reference(&format!("{name}.checkpoint"))
+    }
+}
+
+fn time_of(file: &File) -> io::Result<(i64, u32)> {
+    let m = file.metadata()?;
+    Ok((m.mtime(), u32::try_from(m.mtime_nsec()).unwrap_or(0)))
+}
+
+/// Sets the file's times to now, by the clock that stamps files, and tells that time.
+fn touch(file: &File) -> io::Result<(i64, u32)> {
+    use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    futimens(file, &Timestamps { last_access: now, last_modification: now })?;
+    time_of(file)
+}

@@ -1,0 +1,53 @@
+//! What can go wrong between us and a repository.
+//!
+//! Invariant: texts are lowercase fragments without the source's own text; what came out of a `git`
+//! process is bounded.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::core::ids::AttemptId;
+
+/// Why an operation on the repository failed.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    #[error("`{}` is not in a git repository", dir.display())]
+    NotARepository { dir: PathBuf },
+    #[error("the repository `{}` is bare: it has no working tree", dir.display())]
+    Bare { dir: PathBuf },
+    #[error("git does not know who commits: set user.name and user.email")]
+    NoIdentity,
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{what}: {}", source.message())]
+    Libgit2 { what: String, source: git2::Error },
+    /// `git` itself failed; `text` is the end of what it said.
+    #[error("`git {what}` failed: {text}")]
+    Command { what: String, text: String },
+    #[error("the index of the repository cannot be read: {0}")]
+    Index(&'static str),
+    #[error("the object {0} is damaged")]
+    Object(String),
+    #[error("the baseline of {0} is missing or damaged")]
+    NoBaseline(AttemptId),
+    #[error("the branch `{name}` cannot be switched to: {why}")]
+    Switch { name: String, why: String },
+    #[error("the reference `{0}` is not what it was")]
+    Moved(String),
+    #[error("a file is changing while it is read: `{0}`")]
+    Unsteady(String),
+}
+
+impl GitError {
+    /// Wraps an error of libgit2 with what was being done.
+    pub(super) fn lib(what: impl Into<String>) -> impl FnOnce(git2::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Libgit2 { what, source }
+    }
+
+    /// Wraps an error of the system with what was being done.
+    pub(super) fn io<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source: source.into() }
+    }
+}

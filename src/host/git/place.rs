@@ -1,0 +1,420 @@
+//! Placing: a frozen commit goes on the branch, and the index follows.
+//!
+//! `index.lock` is held from the preparation to the end, so nobody can commit through the index in
+//! between. After a crash at any point, [`Repository::finish_place`] goes by the journaled intent: if
+//! the branch holds the commit, only the index step is left to do, and doing it twice is harmless.
+//!
+//! Invariant: the branch moves only by compare-and-swap, and only forward from what it held; an
+//! index entry is replaced only if it is what the old HEAD had.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{Timespec, poll};
+
+use crate::core::change::{Entry, ObjectId};
+use crate::core::effect::PlaceIntent;
+use crate::core::event::{PlaceRefusal, Placement};
+use crate::core::ids::AttemptId;
+use crate::core::path::RepoPath;
+
+use super::Repository;
+use super::cachetree::CacheTree;
+use super::error::GitError;
+use super::index::{Index, NewItem};
+use super::objects::TREE_MODE;
+use super::trees::Trees;
+
+/// How long to wait for somebody else's `index.lock`: this many times this many milliseconds.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE_MS: i64 = 20;
+/// What our own `index.lock` holds, so that it is known after a crash.
+const LOCK_MARK: &[u8] = b"supervise: held while a commit is placed\n";
+
+/// One path of a commit: what its parent had, what it has.
+type Step = (RepoPath, Option<Entry>, Option<Entry>);
+
+/// `index.lock`, taken; removed when dropped.
+#[derive(Debug)]
+pub(super) struct HeldLock {
+    id: AttemptId,
+    path: PathBuf,
+    steps: Vec<Step>,
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn refused(e: GitError) -> PlaceRefusal {
+    match e {
+        GitError::Moved(_) => PlaceRefusal::Moved,
+        e => PlaceRefusal::Git { error: e.to_string() },
+    }
+}
+
+impl Repository {
+    /// Takes `index.lock`, checks that the branch and the files are what they were, and rebuilds the
+    /// commit on HEAD if others were placed or committed meanwhile. The lock stays taken until
+    /// [`Repository::place`] or [`Repository::abandon_place`].
+    pub fn prepare_place(&mut self, id: &AttemptId, commit: ObjectId) -> Result<PlaceIntent, PlaceRefusal> {
+        self.lock = None;
+        if self.run_hooks {
+            self.check_hooks(&commit)?;
+        }
+        let path = self.take_lock().map_err(refused)?;
+        let mut lock = HeldLock { id: id.clone(), path, steps: Vec::new() };
+        let (intent, steps) = self.plan_place(id, &commit)?;
+        lock.steps = steps;
+        self.lock = Some(lock);
+        Ok(intent)
+    }
+
+    fn plan_place(&mut self, id: &AttemptId, commit: &ObjectId) -> Result<(PlaceIntent, Vec<Step>), PlaceRefusal> {
+        let head = self.head().map_err(refused)?;
+        if self.run.as_ref().is_some_and(|run| run.branch != head.branch) {
+            return Err(PlaceRefusal::BranchMoved);
+        }
+        let info = self.objects.read_commit(commit).map_err(refused)?;
+        let base = self.attempts.get(id).map_or(info.parent, |s| s.baseline.head);
+        for old in [base, info.parent].into_iter().flatten() {
+            let holds = match &head.commit {
+                Some(now) => self.objects.is_ancestor(&old, now).map_err(refused)?,
+                None => false,
+            };
+            if !holds {
+                return Err(PlaceRefusal::BranchMoved);
+            }
+        }
+        let trees = |c: Option<ObjectId>| self.tree_of(c.as_ref()).map_err(refused);
+        let (base_tree, parent_tree, head_tree) = (trees(base)?, trees(info.parent)?, trees(head.commit)?);
+        let mut read = Trees::new(&self.objects);
+        let diff = read.diff(parent_tree.as_ref(), Some(&info.tree)).map_err(refused)?;
+        let mut touched = Vec::new();
+        for (path, before, _) in &diff {
+            let now = read.entry(head_tree.as_ref(), path).map_err(refused)?;
+            // Also against the baseline: what was committed before the freeze would be reverted.
+            if now != *before || read.entry(base_tree.as_ref(), path).map_err(refused)? != now {
+                touched.push(path.clone());
+            }
+        }
+        let edits: Vec<_> = diff.iter().map(|(p, _, new)| (p.clone(), *new)).collect();
+        let rebuilt = if info.parent == head.commit || !touched.is_empty() {
+            None
+        } else {
+            read.edit(head_tree.as_ref(), &edits).map_err(refused)?
+        };
+        for (path, _, new) in &diff {
+            if !touched.contains(path) && self.on_disk(id, path, *new).map_err(refused)? != *new {
+                touched.push(path.clone());
+            }
+        }
+        if !touched.is_empty() {
+            return Err(PlaceRefusal::ChangedUnderneath { paths: touched });
+        }
+        let new = if diff.is_empty() {
+            head.commit.unwrap_or(*commit)
+        } else if info.parent == head.commit {
+            *commit
+        } else {
+            self.rebuild(id, commit, rebuilt, head.commit).map_err(refused)?
+        };
+        let reference = head.branch.unwrap_or_else(|| "HEAD".to_owned());
+        Ok((PlaceIntent { reference, old: head.commit, new }, diff))
+    }
+
+    /// The same changes, author and message on another parent, kept by the attempt's reference.
+    fn rebuild(
+        &self,
+        id: &AttemptId,
+        commit: &ObjectId,
+        tree: Option<ObjectId>,
+        parent: Option<ObjectId>,
+    ) -> Result<ObjectId, GitError> {
+        let mut info = self.objects.read_commit(commit)?;
+        info.tree = match tree {
+            Some(tree) => tree,
+            None => self.objects.write_tree(&[])?,
+        };
+        info.parent = parent;
+        let new = self.objects.write_commit(&info)?;
+        if let Some(name) = self.attempt_reference(id) {
+            self.objects.set_reference(&name, &new)?;
+        }
+        Ok(new)
+    }
+
+    /// What is at the path; read only where the freeze's stat does not vouch for it.
+    fn on_disk(&mut self, id: &AttemptId, path: &RepoPath, expected: Option<Entry>) -> Result<Option<Entry>, GitError> {
+        if self.attempts.contains_key(id) {
+            return self.settle(id, path).map(|now| now.entry);
+        }
+        self.store_path(path, expected.map(|e| e.mode))
+    }
+
+    /// Moves the branch to the prepared commit, brings the index along, lets go of `index.lock`.
+    pub fn place(&mut self, id: &AttemptId, intent: &PlaceIntent) -> Result<Placement, PlaceRefusal> {
+        let Some(mut lock) = self.lock.take().filter(|l| l.id == *id) else {
+            return Err(PlaceRefusal::Git { error: "the commit was not prepared for placing".to_owned() });
+        };
+        if intent.old == Some(intent.new) {
+            return Ok(Placement { commit: intent.new, index_left: Vec::new() });
+        }
+        let log = format!("supervise: {id}");
+        self.objects.swap_reference(&intent.reference, intent.old.as_ref(), &intent.new, &log).map_err(refused)?;
+        let steps = std::mem::take(&mut lock.steps);
+        // The branch has moved: whatever happens to the index, the work is placed.
+        let index_left = self
+            .follow(Some(id), intent, &steps)
+            .unwrap_or_else(|_| steps.into_iter().map(|(path, _, _)| path).collect());
+        Ok(Placement { commit: intent.new, index_left })
+    }
+
+    /// Lets go of `index.lock`; nothing was placed.
+    pub fn abandon_place(&mut self, id: &AttemptId) {
+        self.lock = self.lock.take().filter(|l| l.id != *id);
+    }
+
+    /// After a crash: if the reference holds the intended commit (or one on top of it), brings the
+    /// index along and tells so; `None`: the branch was never moved.
+    pub fn finish_place(&mut self, intent: &PlaceIntent) -> Result<Option<Placement>, GitError> {
+        let Some(now) = self.objects.read_reference(&intent.reference)? else { return Ok(None) };
+        if !self.objects.is_ancestor(&intent.new, &now)? {
+            return Ok(None);
+        }
+        let path = self.take_lock()?;
+        let held = HeldLockFile(path);
+        let (old, new) = (self.tree_of(intent.old.as_ref())?, self.tree_of(Some(&intent.new))?);
+        let steps = Trees::new(&self.objects).diff(old.as_ref(), new.as_ref())?;
+        let index_left = self.follow(None, intent, &steps)?;
+        drop(held);
+        Ok(Some(Placement { commit: intent.new, index_left }))
+    }
+
+    fn take_lock(&self) -> Result<PathBuf, GitError> {
+        let path = self.git_dir.join("index.lock");
+        for attempt in 0.. {
+            match File::options().write(true).create_new(true).open(&path) {
+                Ok(mut file) => {
+                    if let Err(e) = file.write_all(LOCK_MARK) {
+                        let _ = fs::remove_file(&path);
+                        return Err(GitError::io("taking index.lock")(e));
+                    }
+                    return Ok(path);
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < LOCK_TRIES => {
+                    let pause = Timespec { tv_sec: 0, tv_nsec: LOCK_PAUSE_MS * 1_000_000 };
+                    let _ = poll(&mut [], Some(&pause));
+                }
+                Err(e) => return Err(GitError::io("taking index.lock")(e)),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Removes an `index.lock` of ours that a crash left.
+    pub(super) fn remove_stale_lock(&self) -> Result<(), GitError> {
+        let path = self.git_dir.join("index.lock");
+        match fs::read(&path) {
+            Ok(bytes) if bytes == LOCK_MARK => fs::remove_file(&path).map_err(GitError::io("removing index.lock")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The index step. Gives the paths whose entries were not what the old HEAD had.
+    fn follow(
+        &mut self,
+        id: Option<&AttemptId>,
+        intent: &PlaceIntent,
+        steps: &[Step],
+    ) -> Result<Vec<RepoPath>, GitError> {
+        let index = self.index()?;
+        let (take, left) = sort_out(&index, steps);
+        if !take.is_empty() {
+            if index.expanded {
+                self.follow_by_git(&take)?;
+            } else {
+                let edits: Vec<(&[u8], Option<NewItem>)> = take
+                    .iter()
+                    .map(|(path, _, new)| {
+                        let stat = id.and_then(|id| self.attempts.get(id)).and_then(|s| s.measured.get(path));
+                        let stat = stat.filter(|now| now.entry == *new).and_then(|now| now.stat);
+                        (path.as_bytes(), new.map(|entry| NewItem { entry, stat }))
+                    })
+                    .collect();
+                let (old, new) = (self.tree_of(intent.old.as_ref())?, self.tree_of(Some(&intent.new))?);
+                let mut cache = index.tree.clone();
+                if let Some(cache) = &mut cache {
+                    let mut trees = Trees::new(&self.objects);
+                    refresh(cache, &mut trees, (old, new), &take, &index)?;
+                    left.iter().for_each(|p| cache.invalidate(p.as_bytes()));
+                }
+                self.write_index(&index.rewrite(&edits, cache.as_ref()))?;
+            }
+        }
+        self.index = None;
+        Ok(left)
+    }
+
+    fn write_index(&self, bytes: &[u8]) -> Result<(), GitError> {
+        let failed = || GitError::io("writing the index");
+        let path = self.index_path();
+        let new = PrivateFile(self.git_dir.join("supervise-index.new"));
+        let mut file = File::create(new.path()).map_err(failed())?;
+        file.write_all(bytes).map_err(failed())?;
+        if let Ok(old) = fs::metadata(&path) {
+            file.set_permissions(old.permissions()).map_err(failed())?;
+        }
+        fs::rename(new.path(), &path).map_err(failed())
+    }
+
+    /// A copy of the index for `git` to work on.
+    pub(super) fn private_index(&self) -> Result<PrivateFile, GitError> {
+        let private = PrivateFile(self.git_dir.join("supervise-index.tmp"));
+        match fs::copy(self.index_path(), private.path()) {
+            Ok(_) => Ok(private),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(private),
+            Err(e) => Err(GitError::io("copying the index")(e)),
+        }
+    }
+
+    /// The index step for an index that only git can write.
+    fn follow_by_git(&self, take: &[&Step]) -> Result<(), GitError> {
+        let private = self.private_index()?;
+        let mut input = Vec::new();
+        // Removals first, or a directory could not take the place of a file.
+        for (path, _, new) in take.iter().filter(|s| s.2.is_none()).chain(take.iter().filter(|s| s.2.is_some())) {
+            let line = match new {
+                Some(e) => format!("{:o} {} 0\t", e.mode.bits(), e.id),
+                None => format!("0 {} 0\t", "0".repeat(self.objects.hash_len * 2)),
+            };
+            input.extend_from_slice(line.as_bytes());
+            input.extend_from_slice(path.as_bytes());
+            input.push(0);
+        }
+        let git = self.objects.git.with("GIT_INDEX_FILE", private.path());
+        git.run(&["update-index", "-z", "--index-info"], &input)?;
+        fs::rename(private.path(), self.index_path()).map_err(GitError::io("writing the index"))
+    }
+}
+
+/// Which entries are the old HEAD's (or the new one's already), and which are the user's own.
+fn sort_out<'s>(index: &Index, steps: &'s [Step]) -> (Vec<&'s Step>, Vec<RepoPath>) {
+    let mut take: Vec<&Step> = Vec::with_capacity(steps.len());
+    let mut left = Vec::new();
+    for step in steps {
+        let (path, old, new) = step;
+        let same = match index.find(path.as_bytes()).map(|i| index.item(i)) {
+            None => old.is_none() || new.is_none(),
+            Some(Some(item)) => {
+                item.stage == 0 && item.entry().is_some() && (item.entry() == *old || item.entry() == *new)
+            }
+            Some(None) => false,
+        };
+        if same { take.push(step) } else { left.push(path.clone()) }
+    }
+    // A file cannot be added where the user's entries make a directory, or the other way round.
+    let gone = |take: &[&Step], p: &[u8]| take.iter().any(|(q, _, new)| new.is_none() && q.as_bytes() == p);
+    let blocked: Vec<RepoPath> = take
+        .iter()
+        .filter(|(path, old, new)| {
+            let added = new.is_some() && old.is_none();
+            added
+                && (index.beneath(path.as_bytes()).any(|i| !gone(&take, index.path(i)))
+                    || std::iter::successors(path.parent(), RepoPath::parent)
+                        .any(|dir| index.find(dir.as_bytes()).is_some() && !gone(&take, dir.as_bytes())))
+        })
+        .map(|(path, _, _)| path.clone())
+        .collect();
+    take.retain(|(path, _, _)| !blocked.contains(path));
+    left.extend(blocked);
+    left.sort();
+    take.sort_by(|a, b| a.0.cmp(&b.0));
+    (take, left)
+}
+
+/// Brings the cache of trees from the old HEAD to the new one where it was the old HEAD's.
+fn refresh(
+    cache: &mut CacheTree,
+    trees: &mut Trees<'_>,
+    (old, new): (Option<ObjectId>, Option<ObjectId>),
+    take: &[&Step],
+    index: &Index,
+) -> Result<(), GitError> {
+    let steps: Vec<(&[u8], i64)> = take
+        .iter()
+        .map(|(path, _, new)| {
+            let had = index.find(path.as_bytes()).is_some();
+            (path.as_bytes(), i64::from(new.is_some()) - i64::from(had))
+        })
+        .collect();
+    refresh_level(cache, trees, old, new, &steps).map(drop)
+}
+
+/// True: the node is valid again.
+fn refresh_level(
+    node: &mut CacheTree,
+    trees: &mut Trees<'_>,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    steps: &[(&[u8], i64)],
+) -> Result<bool, GitError> {
+    let mut good = node.valid.is_some() && node.valid.map(|(id, _)| id) == old;
+    let mut at = 0;
+    while at < steps.len() {
+        let Some(cut) = steps[at].0.iter().position(|b| *b == b'/') else {
+            at += 1;
+            continue;
+        };
+        let name = &steps[at].0[..cut];
+        let beneath: Vec<(&[u8], i64)> = steps[at..]
+            .iter()
+            .map_while(|(p, d)| p.strip_prefix(name)?.strip_prefix(b"/").map(|rest| (rest, *d)))
+            .collect();
+        at += beneath.len();
+        let sub_old = trees.item(old.as_ref(), name)?.filter(|i| i.mode == TREE_MODE).map(|i| i.id);
+        let sub_new = trees.item(new.as_ref(), name)?.filter(|i| i.mode == TREE_MODE).map(|i| i.id);
+        match (node.child_mut(name), sub_new) {
+            (Some(child), Some(_)) => good &= refresh_level(child, trees, sub_old, sub_new, &beneath)?,
+            (Some(_), None) => node.remove(name),
+            (None, None) => {}
+            (None, Some(_)) => good = false,
+        }
+    }
+    let delta: i64 = steps.iter().map(|(_, d)| d).sum();
+    node.valid = match (node.valid, new) {
+        (Some((_, count)), Some(new)) if good => u32::try_from(i64::from(count) + delta).ok().map(|count| (new, count)),
+        _ => None,
+    };
+    Ok(node.valid.is_some())
+}
+
+/// A lock file that is removed when this is dropped.
+#[derive(Debug)]
+struct HeldLockFile(PathBuf);
+
+impl Drop for HeldLockFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A file of ours in the git directory, gone when this is dropped.
+#[derive(Debug)]
+pub(super) struct PrivateFile(PathBuf);
+
+impl PrivateFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(self.0.with_extension("tmp.lock"));
+    }
+}

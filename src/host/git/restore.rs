@@ -1,0 +1,180 @@
+//! Putting paths back to what they were when the attempt began.
+//!
+//! Invariant: a path is touched only if it still is what the salvage commit holds, so nothing that is
+//! not kept somewhere is ever lost; a file appears under its name whole or not at all.
+//!
+//! Promised are bytes, kind and permission bits; times and owners are not.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, Mode as Perm, OFlags};
+use rustix::io::Errno;
+
+use crate::core::change::{Mode, ObjectId};
+use crate::core::ids::AttemptId;
+use crate::core::path::RepoPath;
+
+use super::Repository;
+use super::baseline::BaseEntry;
+use super::error::GitError;
+use super::files::{name, open_dir_at};
+use super::trees::Trees;
+
+impl Repository {
+    /// Puts back each of `paths` that still is what `commit` holds; directories that the attempt made
+    /// and that are empty then are removed. Gives the paths put back, and those left as they are.
+    pub fn restore(
+        &mut self,
+        id: &AttemptId,
+        commit: ObjectId,
+        paths: &[RepoPath],
+    ) -> Result<(Vec<RepoPath>, Vec<RepoPath>), GitError> {
+        let tree = self.objects.read_commit(&commit)?.tree;
+        let mut trees = Trees::new(&self.objects);
+        let mut frozen = Vec::with_capacity(paths.len());
+        for path in paths {
+            frozen.push((path.clone(), trees.entry(Some(&tree), path)?));
+        }
+        let (mut restored, mut left) = (Vec::new(), Vec::new());
+        let (mut remove, mut write) = (Vec::new(), Vec::new());
+        for (path, entry) in frozen {
+            let now = self.settle(id, &path)?;
+            let submodule = now.entry.is_some_and(|e| e.mode == Mode::Submodule);
+            let base = self.state(id)?.baseline.find(&path).cloned();
+            if now.entry != entry || submodule {
+                left.push(path);
+                continue;
+            }
+            match base.filter(|b| b.stat.is_some()) {
+                Some(base) if base.entry.mode == Mode::Submodule => left.push(path),
+                Some(base) => write.push(base),
+                None => remove.push(path),
+            }
+        }
+        // Deepest first: what is beneath a directory goes before it.
+        remove.sort_by(|a, b| b.cmp(a));
+        let mut dirs = BTreeSet::new();
+        for path in remove {
+            match self.remove(&path) {
+                Ok(()) => {
+                    dirs.extend(std::iter::successors(path.parent(), RepoPath::parent));
+                    restored.push(path);
+                }
+                Err(_) => left.push(path),
+            }
+        }
+        self.remove_empty(id, &dirs)?;
+        for base in write {
+            match self.put_back(id, &base) {
+                Ok(true) => restored.push(base.path),
+                Ok(false) | Err(_) => left.push(base.path),
+            }
+        }
+        restored.sort();
+        left.sort();
+        Ok((restored, left))
+    }
+
+    fn remove(&self, path: &RepoPath) -> io::Result<()> {
+        let Some((dir, name)) = self.root.parent(path)? else { return Ok(()) };
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes those of `dirs` that are empty and were not there when the attempt began.
+    fn remove_empty(&self, id: &AttemptId, dirs: &BTreeSet<RepoPath>) -> Result<(), GitError> {
+        let baseline = &self.state(id)?.baseline;
+        for dir in dirs.iter().rev() {
+            // A bare directory, or one above one, was there.
+            if baseline.bare_dirs.iter().any(|b| b.is_within(dir)) {
+                continue;
+            }
+            if let Ok(Some((parent, name))) = self.root.parent(dir) {
+                // Not empty, or gone: then it stays as it is.
+                let _ = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
+            }
+        }
+        Ok(())
+    }
+
+    /// False: something else is where the path or its directory was.
+    fn put_back(&self, id: &AttemptId, base: &BaseEntry) -> Result<bool, GitError> {
+        let path = &base.path;
+        let failed = || GitError::io(format!("putting back `{path}`"));
+        let Some((dir, name)) = self.root.make_parent(path).map_err(failed())? else { return Ok(false) };
+        // A directory in the way goes only if there is nothing in it.
+        if open_dir_at(dir.as_fd(), name.as_bytes()).map_err(failed())?.is_some()
+            && rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR).is_err()
+        {
+            return Ok(false);
+        }
+        let staged = self.stage(id, base)?;
+        let result = match rustix::fs::renameat(rustix::fs::CWD, &staged, &dir, name) {
+            Err(Errno::XDEV) => self.across(&staged, dir.as_fd(), base),
+            other => other.map_err(io::Error::from),
+        };
+        let _ = fs::remove_file(&staged);
+        result.map_err(failed())?;
+        Ok(true)
+    }
+
+    /// The baseline's file or link, made in our own directory.
+    fn stage(&self, id: &AttemptId, base: &BaseEntry) -> Result<PathBuf, GitError> {
+        let failed = || GitError::io(format!("putting back `{}`", base.path));
+        let dir = self.private_dir();
+        fs::create_dir_all(&dir).map_err(failed())?;
+        let staged = dir.join("restore.tmp");
+        match fs::remove_file(&staged) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed()(e)),
+            _ => {}
+        }
+        if base.entry.mode == Mode::Symlink {
+            let mut target = Vec::new();
+            self.objects.copy_blob(&base.entry.id, &mut target)?;
+            rustix::fs::symlink(target.as_slice(), &staged).map_err(io::Error::from).map_err(failed())?;
+            return Ok(staged);
+        }
+        let mut to = File::create(&staged).map_err(failed())?;
+        match base.kept {
+            Some(number) => {
+                let kept = self.state(id)?.dir.join("kept").join(number.to_string());
+                io::copy(&mut File::open(kept).map_err(failed())?, &mut to).map_err(failed())?;
+            }
+            None => self.objects.copy_blob(&base.entry.id, &mut to)?,
+        }
+        let mode = base.stat.map_or(0o644, |s| s.mode & 0o7777);
+        to.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed())?;
+        Ok(staged)
+    }
+
+    /// The git directory lies on another file system: a short-lived neighbour takes the rename's part.
+    fn across(&self, staged: &std::path::Path, dir: BorrowedFd<'_>, base: &BaseEntry) -> io::Result<()> {
+        let final_name = name(&base.path);
+        let temporary =
+            [b".supervise-restore-".as_slice(), &final_name.as_bytes()[..final_name.len().min(200)]].concat();
+        let made = if base.entry.mode == Mode::Symlink {
+            let target = fs::read_link(staged)?;
+            rustix::fs::symlinkat(&target, dir, temporary.as_slice()).map_err(io::Error::from)
+        } else {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(dir, temporary.as_slice(), flags, Perm::from_raw_mode(0o600))?;
+            let mut to = File::from(fd);
+            let mut from = File::open(staged)?;
+            io::copy(&mut from, &mut to).and_then(|_| to.set_permissions(from.metadata()?.permissions()))
+        };
+        let result = made
+            .and_then(|()| rustix::fs::renameat(dir, temporary.as_slice(), dir, final_name).map_err(io::Error::from));
+        if result.is_err() {
+            let _ = rustix::fs::unlinkat(dir, temporary.as_slice(), AtFlags::empty());
+        }
+        result
+    }
+}

@@ -1,0 +1,185 @@
+//! One line of the file: a header or a record, with its place, its time and its checksum.
+//!
+//! Invariant: a line is one JSON object and ends in `,"crc":"xxxxxxxx"}` and a line feed; the
+//! checksum (CRC-32, IEEE 802.3) covers every byte before `,"crc"`. JSON escapes control characters,
+//! so no text of an agent can end a line.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::JournalError;
+use super::wire::{In, Out, via};
+use crate::core::ids::RunId;
+use crate::core::moment::Moment;
+use crate::core::record::{Fact, Record};
+
+/// The format that is written here, and the newest that is read.
+pub const VERSION: u32 = 1;
+
+/// The longest line, in bytes: the write set of some hundred thousand paths.
+pub const MAX_LINE: usize = 256 << 20;
+
+/// What the first line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub version: u32,
+    pub run: RunId,
+    /// When the run was opened, [`Moment::ZERO`] of its records.
+    pub created: Timestamp,
+    /// The version of the program that wrote it.
+    pub program: String,
+}
+
+impl Header {
+    /// A header of the present format and program; `created` is cut to whole milliseconds.
+    #[must_use]
+    pub fn new(run: RunId, created: Timestamp) -> Self {
+        let created = Timestamp::from_millisecond(created.as_millisecond()).unwrap_or(created);
+        Self { version: VERSION, run, created, program: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct HeaderForm {
+    /// Always `supervise`: what this file is, for whoever finds it.
+    journal: String,
+    version: u32,
+    #[serde(with = "via")]
+    run: RunId,
+    #[serde(with = "via")]
+    created: Timestamp,
+    program: String,
+}
+
+const NAME: &str = "supervise";
+
+/// A record with its place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// When it was written down, by the wall clock; whole milliseconds.
+    pub at: Timestamp,
+    pub record: Record,
+}
+
+/// The part of a record's line that is not the fact's.
+#[derive(Deserialize)]
+struct Place {
+    seq: u64,
+    #[serde(with = "via")]
+    at: Timestamp,
+    #[serde(with = "via")]
+    t: Moment,
+}
+
+const SEAL: usize = r#","crc":"00000000"}"#.len();
+
+/// Appends the header's line to `out`.
+pub(super) fn write_header(out: &mut Vec<u8>, header: &Header) -> Result<(), JournalError> {
+    let form = HeaderForm {
+        journal: NAME.to_owned(),
+        version: header.version,
+        run: header.run.clone(),
+        created: header.created,
+        program: header.program.clone(),
+    };
+    let start = out.len();
+    serde_json::to_writer(&mut *out, &form).map_err(|source| JournalError::Encode { source })?;
+    out.pop();
+    seal(out, start);
+    Ok(())
+}
+
+/// Appends the record's line to `out`. `at` is the wall time as [`wall_text`] gives it.
+pub(super) fn write_record(out: &mut Vec<u8>, seq: u64, at: &str, record: &Record) -> Result<(), JournalError> {
+    let start = out.len();
+    write_open(out, seq, at, record)?;
+    seal(out, start);
+    match out.len() - start {
+        size if size > MAX_LINE => Err(JournalError::TooLong { size }),
+        _ => Ok(()),
+    }
+}
+
+/// `{"seq":…,"at":…,"t":…,"kind":…` with all of the fact's fields, and no closing brace.
+fn write_open(out: &mut Vec<u8>, seq: u64, at: &str, record: &Record) -> Result<(), JournalError> {
+    use std::io::Write as _;
+    // Writing into memory does not fail.
+    let _ = write!(out, r#"{{"seq":{seq},"at":"{at}","t":{},"#, record.at.0);
+    let brace = out.len();
+    serde_json::to_writer(&mut *out, &Out(&record.fact)).map_err(|source| JournalError::Encode { source })?;
+    out.remove(brace);
+    out.pop();
+    Ok(())
+}
+
+/// RFC 3339 in UTC with three digits of the second.
+pub(super) fn wall_text(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+/// The record as programs that follow a run get it: the journal's line without its checksum and
+/// without the line feed.
+pub fn event_line(entry: &Entry) -> Result<String, JournalError> {
+    let mut out = Vec::with_capacity(256);
+    write_open(&mut out, entry.seq, &wall_text(entry.at), &entry.record)?;
+    out.push(b'}');
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn seal(out: &mut Vec<u8>, start: usize) {
+    use std::io::Write as _;
+    let sum = crc32fast::hash(&out[start..]);
+    let _ = writeln!(out, r#","crc":"{sum:08x}"}}"#);
+}
+
+/// Is this line (without its line feed) whole and unharmed?
+pub(super) fn is_sound(line: &[u8]) -> bool {
+    let Some(cut) = line.len().checked_sub(SEAL) else { return false };
+    let (body, tail) = line.split_at(cut);
+    let sum = tail
+        .strip_prefix(br#","crc":""#)
+        .and_then(|t| t.strip_suffix(br#""}"#))
+        .and_then(|hex| std::str::from_utf8(hex).ok())
+        .and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    sum == Some(crc32fast::hash(body))
+}
+
+/// What the first line turned out to be.
+pub(super) enum FirstLine {
+    Header(Header),
+    Newer(u32),
+    Foreign,
+}
+
+pub(super) fn read_header(line: &[u8]) -> FirstLine {
+    /// What every version's header has.
+    #[derive(Deserialize)]
+    struct Any {
+        journal: String,
+        version: u32,
+    }
+    match serde_json::from_slice::<Any>(line) {
+        Ok(any) if any.journal != NAME => return FirstLine::Foreign,
+        Ok(any) if any.version > VERSION => return FirstLine::Newer(any.version),
+        Ok(_) => {}
+        Err(_) => return FirstLine::Foreign,
+    }
+    match serde_json::from_slice::<HeaderForm>(line) {
+        Ok(form) => FirstLine::Header(Header {
+            version: form.version,
+            run: form.run,
+            created: form.created,
+            program: form.program,
+        }),
+        Err(_) => FirstLine::Foreign,
+    }
+}
+
+/// Reads a sound line.
+pub(super) fn read_record(line: &[u8]) -> Result<Entry, serde_json::Error> {
+    let place: Place = serde_json::from_slice(line)?;
+    let In(fact) = serde_json::from_slice::<In<Fact>>(line)?;
+    Ok(Entry { seq: place.seq, at: place.at, record: Record { at: place.t, fact } })
+}

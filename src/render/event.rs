@@ -1,0 +1,288 @@
+//! Records as progress lines: at most one line a record, for people and for `grep`.
+//!
+//! Invariant: `TIME  AGENT  WHAT  details`, with the columns in line for one run. A line about an
+//! agent that needs a person ends with the next useful command.
+//!
+//! Deliberately absent: what everybody can expect (an agent of 1,000 waits for a slot).
+
+use std::collections::BTreeMap;
+
+use super::reason::{end_text, interrupt_text, limit_text, requeue_text, trouble_text, wait_text};
+use super::style::{Tone, of_state};
+use super::text::{duration, pad, plural, printable, some_of, truncate};
+use super::{Setting, attempt_reference};
+use crate::core::change::ObjectId;
+use crate::core::effect::{Part, Purpose};
+use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
+use crate::core::lifecycle::State;
+use crate::core::moment::Moment;
+use crate::core::reason::{EndReason, WaitReason};
+use crate::core::record::{Fact, Fate, Record, RunOpened, RunOutcome, StopCause};
+
+/// Columns of the agent's id; longer ids are cut.
+const MAX_ID: usize = 32;
+const MIN_ID: usize = 8;
+/// Columns of the verb.
+const VERB: usize = 10;
+
+/// Makes the lines of one run. It remembers of each agent what its last line will tell.
+#[derive(Debug)]
+pub struct EventLines {
+    setting: Setting,
+    run: Option<RunId>,
+    opened: Moment,
+    column: usize,
+    agents: BTreeMap<AgentId, Memory>,
+    completed: usize,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    attempt: Option<Attempt>,
+    started: Option<Moment>,
+    files: usize,
+    commit: Option<ObjectId>,
+    index_left: usize,
+    salvaged: bool,
+}
+
+/// A line before it is put together.
+struct Line {
+    who: String,
+    tone: Tone,
+    verb: &'static str,
+    details: String,
+}
+
+impl EventLines {
+    #[must_use]
+    pub fn new(setting: Setting) -> Self {
+        Self { setting, run: None, opened: Moment::ZERO, column: MIN_ID, agents: BTreeMap::new(), completed: 0 }
+    }
+
+    #[must_use]
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// The line for this record, if it is worth one. Every record of the run has to come by, in order.
+    pub fn line(&mut self, record: &Record) -> Option<String> {
+        self.remember(record);
+        let line = self.describe(record)?;
+        let palette = self.setting.palette;
+        let time = palette.paint(Tone::Quiet, self.setting.clock(record.at));
+        let who = pad(&truncate(&line.who, self.column), self.column);
+        let verb = palette.paint(line.tone, pad(line.verb, VERB));
+        Some(format!("{time}  {who}  {verb}  {}", line.details).trim_end().to_owned())
+    }
+
+    fn remember(&mut self, record: &Record) {
+        match &record.fact {
+            Fact::RunOpened(opened) => {
+                self.run = Some(opened.run.clone());
+                self.opened = record.at;
+                let longest = opened.agents.iter().map(|a| a.as_str().len()).max().unwrap_or(0);
+                self.column = longest.clamp(MIN_ID, MAX_ID);
+            }
+            Fact::AttemptStarted { id, .. } => {
+                let memory = Memory { attempt: Some(id.attempt), started: Some(record.at), ..Memory::default() };
+                self.agents.insert(id.agent.clone(), memory);
+            }
+            Fact::WriteSet { id, writes } => {
+                self.memory(id).files = writes.iter().filter(|w| w.fate == Fate::Commit).count();
+            }
+            Fact::Frozen { id, purpose: Purpose::Salvage, .. } => self.memory(id).salvaged = true,
+            Fact::Placed { id, commit, index_left } => {
+                let memory = self.memory(id);
+                memory.commit = Some(*commit);
+                memory.index_left = index_left.len();
+            }
+            Fact::AgentEnded { state: State::Completed, .. } => self.completed += 1,
+            _ => {}
+        }
+    }
+
+    fn memory(&mut self, id: &AttemptId) -> &mut Memory {
+        self.agents.entry(id.agent.clone()).or_default()
+    }
+
+    fn describe(&self, record: &Record) -> Option<Line> {
+        let at = record.at;
+        match &record.fact {
+            Fact::RunOpened(opened) => Some(self.run_opened(opened)),
+            Fact::RunEnded { outcome } => Some(self.run_ended(at, *outcome)),
+            Fact::PhaseOpened { phase } => {
+                self.named_phase(*phase).map(|name| run_line(Tone::Heading, "phase", format!("{name} is open")))
+            }
+            Fact::PhaseEnded { phase, completed } => {
+                let (tone, end) = if *completed { (Tone::Good, "completed") } else { (Tone::Bad, "did not complete") };
+                self.named_phase(*phase).map(|name| run_line(tone, "phase", format!("{name} {end}")))
+            }
+            Fact::StopRequested { by: StopCause::Interrupt(by) } => {
+                let text = format!("{}: ending what runs; once more kills it", interrupt_text(*by));
+                Some(run_line(Tone::Warning, "stopping", text))
+            }
+            Fact::StopRequested { by: StopCause::Limit(limit) } => {
+                let text = format!("{} is reached: nothing more is started", limit_text(*limit));
+                Some(run_line(Tone::Warning, "stopping", text))
+            }
+            Fact::KillRequested { by } => {
+                Some(run_line(Tone::Bad, "killing", format!("{} again: killing what runs", interrupt_text(*by))))
+            }
+            Fact::RunnerPaused { runner, until } => {
+                let text = format!("{}: rate limit until {}", printable(runner.as_str()), self.setting.clock(*until));
+                Some(run_line(Tone::Warning, "paused", text))
+            }
+            Fact::RunnerResumed { runner } => Some(run_line(Tone::Active, "resumed", printable(runner.as_str()))),
+            Fact::Surveyed { unattributed } if !unattributed.is_empty() => {
+                let text = format!("changed by nobody in this run: {} (git status)", some_of(unattributed, 5));
+                Some(run_line(Tone::Warning, "left alone", text))
+            }
+            Fact::AgentWaits { agent, reason } => self.waits(agent, reason),
+            Fact::AgentEnded { agent, state, reason } => Some(self.agent_ended(at, agent, *state, reason.as_ref())),
+            other => self.attempt(at, other),
+        }
+    }
+
+    fn attempt(&self, at: Moment, fact: &Fact) -> Option<Line> {
+        let line = |id: &AttemptId, tone, verb, details| Some(Line { who: id.agent.to_string(), tone, verb, details });
+        match fact {
+            Fact::AttemptSpawned { id, process } => {
+                line(id, Tone::Active, "started", format!("(attempt {}, pid {})", id.attempt, process.pid))
+            }
+            Fact::EndIntended { id, part, reason, .. } => {
+                let what = if *part == Part::Verify { "verify: " } else { "" };
+                line(id, Tone::Warning, "ending", format!("{what}{}", end_text(reason, &self.setting)))
+            }
+            Fact::TreeEnded { id, summary, .. } if !summary.needs.is_empty() => {
+                let needs: Vec<String> =
+                    summary.needs.iter().map(|n| format!("{} ({})", printable(&n.path), printable(&n.why))).collect();
+                let text = format!("{}: add it to `files` of this agent if it should have it", some_of(&needs, 3));
+                line(id, Tone::Warning, "asks for", text)
+            }
+            Fact::VerifyStarted { id } => line(id, Tone::Active, "verifying", String::new()),
+            Fact::Verified { id, exit, took, .. } if exit.success() => {
+                line(id, Tone::Good, "verified", format!("in {}", duration(*took)))
+            }
+            Fact::Checkpointed { id, commit: Some(commit) } => {
+                line(id, Tone::Quiet, "checkpoint", format!("git show {}", commit.short()))
+            }
+            Fact::Restored { id, left, .. } if !left.is_empty() => {
+                let text = format!("changed since, and not put back: {} (git status)", some_of(left, 5));
+                line(id, Tone::Warning, "left alone", text)
+            }
+            Fact::Trouble { id, what } => {
+                line(id, Tone::Bad, "trouble", format!("{} (git status)", trouble_text(what)))
+            }
+            Fact::AgentRequeued { id, why, not_before } => {
+                let mut parts = vec![requeue_text(why, &self.setting)];
+                if *not_before > at {
+                    parts.push(format!("next attempt at {}", self.setting.clock(*not_before)));
+                }
+                parts.extend(self.evidence(&id.agent));
+                line(id, Tone::Warning, "retry", parts.join("; "))
+            }
+            _ => None,
+        }
+    }
+
+    fn named_phase(&self, phase: usize) -> Option<String> {
+        self.setting.phases.get(phase).is_some_and(Option::is_some).then(|| self.setting.phase(phase))
+    }
+
+    fn run_opened(&self, opened: &RunOpened) -> Line {
+        let place = match &opened.branch {
+            Some(branch) => format!("on {}", printable(branch.strip_prefix("refs/heads/").unwrap_or(branch))),
+            None => "on a detached HEAD".to_owned(),
+        };
+        let base = opened.base.map_or_else(|| "without a commit yet".to_owned(), |base| format!("at {}", base.short()));
+        let agents = plural(opened.agents.len(), "agent", "agents");
+        let opening = format!("{}, {agents}, {place} {base}; run {}", printable(&opened.session), opened.run);
+        let parts: Vec<&str> = std::iter::once(&opening).chain(&self.setting.notes).map(String::as_str).collect();
+        run_line(Tone::Heading, "run", parts.join("; "))
+    }
+
+    fn run_ended(&self, at: Moment, outcome: RunOutcome) -> Line {
+        let took = duration(at.since(self.opened));
+        let agents = self.completed;
+        let (tone, verb, details) = match outcome {
+            RunOutcome::Completed => (Tone::Good, "completed", format!("all agents, in {took}")),
+            RunOutcome::Failed => {
+                let agents = plural(agents, "agent", "agents");
+                (Tone::Bad, "failed", format!("after {took}; {agents} completed"))
+            }
+            RunOutcome::Interrupted(by) => {
+                (Tone::Bad, "ended", format!("by {} after {took}; {agents} completed", interrupt_text(by)))
+            }
+        };
+        run_line(tone, verb, details)
+    }
+
+    fn waits(&self, agent: &AgentId, reason: &WaitReason) -> Option<Line> {
+        let (tone, verb, next) = match reason {
+            WaitReason::Dependencies { .. } | WaitReason::Backoff { .. } | WaitReason::RateLimit { .. } => {
+                (Tone::Quiet, "waiting", "")
+            }
+            WaitReason::Locks { .. } | WaitReason::Reserved { .. } => (Tone::Warning, "blocked", ""),
+            WaitReason::DirtyClaim { .. } => (Tone::Warning, "blocked", " (git status; commit or stash them)"),
+            WaitReason::Phase { .. }
+            | WaitReason::Slot
+            | WaitReason::RunnerSlot { .. }
+            | WaitReason::Preparing
+            | WaitReason::Stopping => return None,
+        };
+        let details = format!("{}{next}", wait_text(reason, &self.setting));
+        Some(Line { who: agent.to_string(), tone, verb, details })
+    }
+
+    fn agent_ended(&self, at: Moment, agent: &AgentId, state: State, reason: Option<&EndReason>) -> Line {
+        let nothing = Memory::default();
+        let memory = self.agents.get(agent).unwrap_or(&nothing);
+        let took = memory.started.map(|started| duration(at.since(started)));
+        let mut parts = Vec::new();
+        if state == State::Completed {
+            parts.extend(took.map(|took| format!("in {took}")));
+            match memory.commit {
+                Some(commit) => {
+                    parts.push(format!("{}: git show {}", plural(memory.files, "file", "files"), commit.short()));
+                }
+                None => parts.push("without changes".to_owned()),
+            }
+            if memory.index_left > 0 {
+                let paths = plural(memory.index_left, "path", "paths");
+                parts.push(format!("your staged version of {paths} was kept: git diff --cached"));
+            }
+        } else {
+            let reason = reason.map(|reason| end_text(reason, &self.setting));
+            parts.push(match (took, reason) {
+                (Some(took), Some(reason)) => format!("after {took}: {reason}"),
+                (Some(took), None) => format!("after {took}"),
+                (None, reason) => reason.unwrap_or_default(),
+            });
+            parts.extend(self.evidence(agent));
+        }
+        let verb = match state {
+            State::Completed => "completed",
+            State::Timeout => "timeout",
+            State::Terminated => "terminated",
+            State::Skipped => "skipped",
+            _ => "failed",
+        };
+        Line { who: agent.to_string(), tone: of_state(state), verb, details: parts.join("; ") }
+    }
+
+    /// Where to look at an attempt that did not complete: its logs, and its work where it was kept.
+    fn evidence(&self, agent: &AgentId) -> Vec<String> {
+        let (Some(run), Some(memory)) = (&self.run, self.agents.get(agent)) else { return Vec::new() };
+        let Some(attempt) = memory.attempt else { return Vec::new() };
+        let id = AttemptId { agent: agent.clone(), attempt };
+        let logs = format!("logs: {}/", self.setting.logs(run, &id));
+        let work = memory.salvaged.then(|| format!("its work: git show {}", attempt_reference(run, &id)));
+        std::iter::once(logs).chain(work).collect()
+    }
+}
+
+/// A line about the run as a whole.
+fn run_line(tone: Tone, verb: &'static str, details: String) -> Line {
+    Line { who: String::new(), tone, verb, details }
+}

@@ -1,0 +1,221 @@
+//! Every "why" as a stable word for programs and a short text for people.
+//!
+//! Invariant: a word never changes once it was released; they are those of the journal. A text is
+//! one line, starts in lower case and reads on after the state: `FAILED: exit code 1`.
+
+use super::Setting;
+use super::text::{limit, printable, some_of};
+use crate::core::change::Attribution;
+use crate::core::event::PlaceRefusal;
+use crate::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use crate::core::record::{RequeueReason, Trouble};
+use crate::core::view::Why;
+
+const PATHS_SHOWN: usize = 3;
+const AGENTS_SHOWN: usize = 4;
+/// Columns of a text from outside; logs have the whole.
+const MESSAGE: usize = 200;
+
+#[must_use]
+pub fn wait_kind(reason: &WaitReason) -> &'static str {
+    match reason {
+        WaitReason::Phase { .. } => "phase",
+        WaitReason::Dependencies { .. } => "dependencies",
+        WaitReason::Locks { .. } => "locks",
+        WaitReason::Reserved { .. } => "reserved",
+        WaitReason::DirtyClaim { .. } => "dirty_claim",
+        WaitReason::Slot => "slot",
+        WaitReason::RunnerSlot { .. } => "runner_slot",
+        WaitReason::RateLimit { .. } => "rate_limit",
+        WaitReason::Backoff { .. } => "backoff",
+        WaitReason::Preparing => "preparing",
+        WaitReason::Stopping => "stopping",
+    }
+}
+
+#[must_use]
+pub fn wait_text(reason: &WaitReason, setting: &Setting) -> String {
+    match reason {
+        WaitReason::Phase { open } => format!("phase {} is not over", setting.phase(*open)),
+        WaitReason::Dependencies { on } => format!("needs {}", some_of(on, AGENTS_SHOWN)),
+        WaitReason::Locks { holders } => format!("locked by {}", some_of(holders, AGENTS_SHOWN)),
+        WaitReason::Reserved { by } => format!("{by} is first in line for the same files"),
+        WaitReason::DirtyClaim { paths } => format!("uncommitted changes in {}", some_of(paths, PATHS_SHOWN)),
+        WaitReason::Slot => "all slots are taken".to_owned(),
+        WaitReason::RunnerSlot { runner } => format!("all slots of {} are taken", printable(runner.as_str())),
+        WaitReason::RateLimit { runner, until } => {
+            format!("rate limit of {} until {}", printable(runner.as_str()), setting.clock(*until))
+        }
+        WaitReason::Backoff { until } => format!("next attempt at {}", setting.clock(*until)),
+        WaitReason::Preparing => "its claim is being compared with git".to_owned(),
+        WaitReason::Stopping => "the run is stopping".to_owned(),
+    }
+}
+
+#[must_use]
+pub fn end_kind(reason: &EndReason) -> &'static str {
+    match reason {
+        EndReason::Exit(_) => "exit",
+        EndReason::RunnerFailed { .. } => "runner_failed",
+        EndReason::RateLimited => "rate_limited",
+        EndReason::SpawnFailed { .. } => "spawn_failed",
+        EndReason::VerifyFailed { .. } => "verify_failed",
+        EndReason::VerifyTimeout { .. } => "verify_timeout",
+        EndReason::NoChanges => "no_changes",
+        EndReason::DirtyClaim { .. } => "dirty_claim",
+        EndReason::BranchMoved => "branch_moved",
+        EndReason::ChangedUnderneath { .. } => "changed_underneath",
+        EndReason::OutsideEdit { .. } => "outside_edit",
+        EndReason::Git { .. } => "git",
+        EndReason::Hook { .. } => "hook",
+        EndReason::Timeout { .. } => "timeout",
+        EndReason::IdleTimeout { .. } => "idle_timeout",
+        EndReason::Interrupted(_) => "interrupted",
+        EndReason::Stopped => "stopped",
+        EndReason::ShimLost => "shim_lost",
+        EndReason::DependencyFailed { .. } => "dependency_failed",
+        EndReason::PhaseFailed { .. } => "phase_failed",
+        EndReason::LimitReached(_) => "limit_reached",
+    }
+}
+
+#[must_use]
+pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
+    match reason {
+        EndReason::Exit(exit) => exit_text(*exit),
+        EndReason::RunnerFailed { message } => quoted("the runner gave up", message),
+        EndReason::RateLimited => "the provider's rate limit did not lift in time".to_owned(),
+        EndReason::SpawnFailed { error } => quoted("could not be started", error),
+        EndReason::VerifyFailed { exit } => format!("verify failed with {}", exit_text(*exit)),
+        EndReason::VerifyTimeout { after } => format!("verify took longer than {}", limit(*after)),
+        EndReason::NoChanges => "changed nothing, and `expect_changes` is set".to_owned(),
+        EndReason::DirtyClaim { paths } => format!("uncommitted changes in {}", some_of(paths, PATHS_SHOWN)),
+        EndReason::BranchMoved => "the branch was switched, reset or rewritten meanwhile".to_owned(),
+        EndReason::ChangedUnderneath { paths } => {
+            format!("changed by somebody else before the commit: {}", some_of(paths, PATHS_SHOWN))
+        }
+        EndReason::OutsideEdit { paths } => {
+            format!("also written from outside the run: {}", some_of(paths, PATHS_SHOWN))
+        }
+        EndReason::Git { error } => quoted("git could not do it", error),
+        EndReason::Hook { error } => quoted("a commit hook refused", error),
+        EndReason::Timeout { after } => format!("ran longer than its timeout of {}", limit(*after)),
+        EndReason::IdleTimeout { after } => format!("showed no sign of life for {}", limit(*after)),
+        EndReason::Interrupted(by) => format!("the run was interrupted ({})", interrupt_text(*by)),
+        EndReason::Stopped => "stopped by hand".to_owned(),
+        EndReason::ShimLost => "its shim died, and what was left of it was ended".to_owned(),
+        EndReason::DependencyFailed { on } => format!("{on} did not complete"),
+        EndReason::PhaseFailed { phase } => format!("phase {} did not complete", setting.phase(*phase)),
+        EndReason::LimitReached(limit) => format!("{} was reached before it started", limit_text(*limit)),
+    }
+}
+
+/// The kind of a view's reason; `None` where the state says it all.
+#[must_use]
+pub fn why_kind(why: &Why) -> Option<&'static str> {
+    match why {
+        Why::Nothing => None,
+        Why::Waits(reason) => Some(wait_kind(reason)),
+        Why::Ends(reason) => Some(end_kind(reason)),
+        Why::WithoutChanges => Some("without_changes"),
+    }
+}
+
+#[must_use]
+pub fn why_text(why: &Why, setting: &Setting) -> Option<String> {
+    match why {
+        Why::Nothing => None,
+        Why::Waits(reason) => Some(wait_text(reason, setting)),
+        Why::Ends(reason) => Some(end_text(reason, setting)),
+        Why::WithoutChanges => Some("without changes".to_owned()),
+    }
+}
+
+#[must_use]
+pub fn trouble_text(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::MeasureFailed { error } => quoted("its changes could not be measured", error),
+        Trouble::SalvageFailed { error } => quoted("its work could not be put aside, and stays in the tree", error),
+        Trouble::CheckpointFailed { error } => quoted("no checkpoint could be made", error),
+    }
+}
+
+#[must_use]
+pub fn requeue_text(why: &RequeueReason, setting: &Setting) -> String {
+    match why {
+        RequeueReason::Retry(reason) => format!("last attempt: {}", end_text(reason, setting)),
+        RequeueReason::RateLimit => "rate limit; this costs no retry".to_owned(),
+    }
+}
+
+#[must_use]
+pub fn refusal_kind(refusal: &PlaceRefusal) -> &'static str {
+    match refusal {
+        PlaceRefusal::Moved => "moved",
+        PlaceRefusal::BranchMoved => "branch_moved",
+        PlaceRefusal::ChangedUnderneath { .. } => "changed_underneath",
+        PlaceRefusal::Hook { .. } => "hook",
+        PlaceRefusal::Git { .. } => "git",
+    }
+}
+
+#[must_use]
+pub fn refusal_text(refusal: &PlaceRefusal) -> String {
+    match refusal {
+        PlaceRefusal::Moved => "somebody committed at the same moment".to_owned(),
+        PlaceRefusal::BranchMoved => "the branch was switched, reset or rewritten meanwhile".to_owned(),
+        PlaceRefusal::ChangedUnderneath { paths } => {
+            format!("changed by somebody else before the commit: {}", some_of(paths, PATHS_SHOWN))
+        }
+        PlaceRefusal::Hook { error } => quoted("a commit hook refused", error),
+        PlaceRefusal::Git { error } => quoted("git could not do it", error),
+    }
+}
+
+#[must_use]
+pub fn exit_text(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),
+        Exit::Lost => "nobody saw how it ended".to_owned(),
+    }
+}
+
+#[must_use]
+pub fn interrupt_text(by: Interrupt) -> &'static str {
+    match by {
+        Interrupt::Hangup => "SIGHUP",
+        Interrupt::Interrupt => "SIGINT",
+        Interrupt::Terminate => "SIGTERM",
+    }
+}
+
+#[must_use]
+pub fn limit_text(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Failures => "`max_failures`",
+        Limit::Tokens => "`max_tokens`",
+        Limit::StopAt => "`stop_at`",
+    }
+}
+
+#[must_use]
+pub fn attribution_kind(attribution: Attribution) -> &'static str {
+    match attribution {
+        Attribution::Certain => "certain",
+        Attribution::Inferred => "inferred",
+        Attribution::Unknown => "unknown",
+    }
+}
+
+/// `SIGTERM`, or `signal 64` where the number has no name.
+fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned())
+}
+
+fn quoted(what: &str, detail: &str) -> String {
+    match printable(detail) {
+        detail if detail.is_empty() => what.to_owned(),
+        detail => format!("{what}: {}", super::text::truncate(&detail, MESSAGE)),
+    }
+}

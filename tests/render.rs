@@ -1,0 +1,383 @@
+//! What people and programs are shown: a run told line by line, the report, the documents.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use supervise::core::effect::{Ending, Part, Purpose};
+use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
+use supervise::core::lifecycle::State;
+use supervise::core::moment::Moment;
+use supervise::core::path::RepoPath;
+use supervise::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use supervise::core::record::{
+    Fact, Fate, Layers, Need, ProcessId, Record, RequeueReason, RunOpened, RunOutcome, StopCause, Summary, Usage, Write,
+};
+use supervise::core::view::{AgentView, LocksView, RunState, RunView, VerifyView, Why};
+use supervise::journal::{Entry as JournalEntry, event_line};
+use supervise::render::event::EventLines;
+use supervise::render::style::Palette;
+use supervise::render::{Setting, json as documents, reason, report};
+
+fn setting(width: usize) -> Setting {
+    Setting {
+        start: "2026-11-24T12:04:31Z".parse().unwrap(),
+        zone: TimeZone::UTC,
+        phases: vec![Some("phase-1-backend".to_owned()), Some("phase-2-docs".to_owned())],
+        git_dir: ".git".to_owned(),
+        palette: Palette::Plain,
+        width,
+        notes: vec!["commit hooks are not run".to_owned()],
+    }
+}
+
+fn run_id() -> RunId {
+    RunId::new("20261124T120431-4f2a").unwrap()
+}
+
+fn agent(id: &str) -> AgentId {
+    AgentId::new(id).unwrap()
+}
+
+fn first(id: &str) -> AttemptId {
+    AttemptId { agent: agent(id), attempt: Attempt::FIRST }
+}
+
+fn path(text: &str) -> RepoPath {
+    RepoPath::new(text.as_bytes()).unwrap()
+}
+
+fn oid(digit: &str) -> ObjectId {
+    ObjectId::from_hex(&digit.repeat(40)).unwrap()
+}
+
+fn write(name: &str, fate: Fate) -> Write {
+    let change = Change { path: path(name), before: None, after: Some(Entry { mode: Mode::File, id: oid("3") }) };
+    Write { change, attribution: Attribution::Inferred, fate }
+}
+
+/// A run in which something of everything happens.
+fn story() -> Vec<Record> {
+    let process = |pid| ProcessId { pid, start: 1, boot: String::new() };
+    let facts = [
+        (
+            0,
+            Fact::RunOpened(RunOpened {
+                run: run_id(),
+                session: "backend\u{1b}[2J".to_owned(),
+                base: Some(oid("5")),
+                branch: Some("refs/heads/main".to_owned()),
+                layers: Layers::default(),
+                agents: ["agent-1", "agent-2-database", "docs", "late"].map(agent).to_vec(),
+            }),
+        ),
+        (0, Fact::PhaseOpened { phase: 0 }),
+        (1, Fact::AgentWaits { agent: agent("docs"), reason: WaitReason::Dependencies { on: vec![agent("agent-1")] } }),
+        (1, Fact::AgentWaits { agent: agent("late"), reason: WaitReason::Slot }),
+        (
+            2,
+            Fact::AgentWaits {
+                agent: agent("agent-2-database"),
+                reason: WaitReason::Locks { holders: vec![agent("agent-1")] },
+            },
+        ),
+        (2, Fact::AgentWaits { agent: agent("late"), reason: WaitReason::DirtyClaim { paths: vec![path("a\nb")] } }),
+        (3, Fact::AttemptOpened { id: first("agent-1"), slot: Slot(0) }),
+        (4, Fact::AttemptStarted { id: first("agent-1"), dirty: vec![] }),
+        (40, Fact::AttemptSpawned { id: first("agent-1"), process: process(4711) }),
+        (
+            12_004,
+            Fact::TreeEnded {
+                id: first("agent-1"),
+                exit: Exit::Code(0),
+                summary: Summary {
+                    needs: vec![Need { path: "Cargo.lock".to_owned(), why: "a new\u{7} crate".to_owned() }],
+                    ..Summary::default()
+                },
+            },
+        ),
+        (
+            12_010,
+            Fact::WriteSet { id: first("agent-1"), writes: vec![write("a.rs", Fate::Commit), write("x", Fate::Leave)] },
+        ),
+        (12_020, Fact::VerifyStarted { id: first("agent-1") }),
+        (
+            13_020,
+            Fact::Verified {
+                id: first("agent-1"),
+                exit: Exit::Code(0),
+                took: Duration::from_secs(1),
+                tail: String::new(),
+            },
+        ),
+        (13_100, Fact::Placed { id: first("agent-1"), commit: oid("a"), index_left: vec![path("a.rs")] }),
+        (13_104, Fact::AgentEnded { agent: agent("agent-1"), state: State::Completed, reason: None }),
+        (14_000, Fact::AttemptStarted { id: first("agent-2-database"), dirty: vec![] }),
+        (14_000, Fact::AttemptSpawned { id: first("agent-2-database"), process: process(4712) }),
+        (
+            20_000,
+            Fact::EndIntended {
+                id: first("agent-2-database"),
+                part: Part::Agent,
+                how: Ending::AtOnce,
+                reason: EndReason::Timeout { after: Duration::from_secs(6) },
+            },
+        ),
+        (20_100, Fact::Frozen { id: first("agent-2-database"), purpose: Purpose::Salvage, commit: oid("c") }),
+        (20_200, Fact::Restored { id: first("agent-2-database"), restored: vec![], left: vec![path("b.sql")] }),
+        (
+            20_300,
+            Fact::AgentRequeued {
+                id: first("agent-2-database"),
+                why: RequeueReason::Retry(EndReason::Timeout { after: Duration::from_secs(6) }),
+                not_before: Moment(30_300),
+            },
+        ),
+        (20_400, Fact::RunnerPaused { runner: RunnerName::new("codex"), until: Moment(80_000) }),
+        (80_000, Fact::RunnerResumed { runner: RunnerName::new("codex") }),
+        (
+            80_100,
+            Fact::AgentEnded {
+                agent: agent("agent-2-database"),
+                state: State::Timeout,
+                reason: Some(EndReason::Timeout { after: Duration::from_secs(6) }),
+            },
+        ),
+        (80_200, Fact::PhaseEnded { phase: 0, completed: false }),
+        (
+            80_200,
+            Fact::AgentEnded {
+                agent: agent("docs"),
+                state: State::Skipped,
+                reason: Some(EndReason::PhaseFailed { phase: 0 }),
+            },
+        ),
+        (80_250, Fact::StopRequested { by: StopCause::Limit(Limit::Failures) }),
+        (80_300, Fact::StopRequested { by: StopCause::Interrupt(Interrupt::Interrupt) }),
+        (80_400, Fact::KillRequested { by: Interrupt::Interrupt }),
+        (80_500, Fact::Surveyed { unattributed: vec![path("stray.txt")] }),
+        (80_600, Fact::RunEnded { outcome: RunOutcome::Interrupted(Interrupt::Interrupt) }),
+    ];
+    facts.map(|(t, fact)| Record { at: Moment(t), fact }).to_vec()
+}
+
+#[test]
+fn a_run_is_told_in_lines() {
+    let mut lines = EventLines::new(setting(80));
+    let told: Vec<String> = story().iter().filter_map(|r| lines.line(r)).collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn colours_add_nothing_but_colours() {
+    let tell = |palette| {
+        let mut lines = EventLines::new(Setting { palette, ..setting(80) });
+        story().iter().filter_map(|r| lines.line(r)).collect::<Vec<_>>().join("\n")
+    };
+    let coloured = tell(Palette::Colour);
+    assert!(coloured.contains("\u{1b}[31m") || coloured.contains("\u{1b}[1m\u{1b}[31m"), "{coloured:?}");
+    let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    assert_eq!(trimmed(&anstream::adapter::strip_str(&coloured).to_string()), trimmed(&tell(Palette::Plain)));
+}
+
+fn agent_view(id: &str, state: State) -> AgentView {
+    AgentView {
+        id: agent(id),
+        name: id.to_owned(),
+        phase: None,
+        priority: 3,
+        runner: RunnerName::new("codex"),
+        state,
+        why: Why::Nothing,
+        attempt: None,
+        pid: None,
+        depends_on: vec![],
+        locks: LocksView::default(),
+        started_at: None,
+        ended_at: None,
+        exit: None,
+        writes: vec![],
+        attribution: None,
+        index_left: vec![],
+        not_restored: vec![],
+        needs: vec![],
+        message: None,
+        commit: None,
+        salvage: vec![],
+        verify: None,
+        usage: None,
+    }
+}
+
+fn view() -> RunView {
+    let mut done = agent_view("agent-1-backend-api-with-a-rather-long-name-of-sixty-characters", State::Completed);
+    done.attempt = Some(Attempt(1));
+    done.started_at = Some(Moment(40));
+    done.ended_at = Some(Moment(62_040));
+    done.exit = Some(Exit::Code(0));
+    done.phase = Some("phase-1-backend".to_owned());
+    done.writes = vec![path("src/a.rs"), path("src/b.rs")];
+    done.attribution = Some(Attribution::Inferred);
+    done.commit = Some(oid("a"));
+    done.locks.exclusive = vec!["src/*.rs".to_owned()];
+    done.usage = Some(Usage { input_tokens: 12_000, output_tokens: 345 });
+    done.verify = Some(VerifyView { ok: true, took: Duration::from_millis(1500), tail: "ok".to_owned() });
+
+    let mut timeout = agent_view("agent-2-database", State::Timeout);
+    timeout.why = Why::Ends(EndReason::Timeout { after: Duration::from_mins(10) });
+    timeout.attempt = Some(Attempt(2));
+    timeout.started_at = Some(Moment(100));
+    timeout.ended_at = Some(Moment(600_200));
+    timeout.exit = Some(Exit::Signal(15));
+    timeout.message = Some("I was\n\u{1b}[31mstill\u{1b}[0m reading".to_owned());
+    timeout.salvage = vec!["refs/supervise/attempts/20261124T120431-4f2a/agent-2-database/2".to_owned()];
+    timeout.not_restored = vec![path("db/schema.sql")];
+    timeout.depends_on = vec![done.id.clone()];
+
+    let mut verify = agent_view("tests", State::Failed);
+    verify.why = Why::Ends(EndReason::VerifyFailed { exit: Exit::Code(1) });
+    verify.attempt = Some(Attempt(1));
+    verify.started_at = Some(Moment(100));
+    verify.ended_at = Some(Moment(950));
+    verify.exit = Some(Exit::Code(0));
+    verify.verify =
+        Some(VerifyView { ok: false, took: Duration::from_secs(2), tail: "1 passed\n2 failed\n".to_owned() });
+    verify.needs = vec![Need { path: "Cargo.lock".to_owned(), why: "new crate".to_owned() }];
+
+    let mut skipped = agent_view("docs", State::Skipped);
+    skipped.why = Why::Ends(EndReason::PhaseFailed { phase: 0 });
+
+    RunView {
+        run: run_id(),
+        session: "backend-foundation".to_owned(),
+        state: RunState::Failed,
+        base: Some(oid("5")),
+        head: Some(oid("a")),
+        branch: Some("refs/heads/main".to_owned()),
+        layers: Layers::default(),
+        max_concurrent: 4,
+        agents: vec![done, timeout, verify, skipped],
+        unattributed: vec![path("stray\u{202e}.txt")],
+        ended_at: Some(Moment(601_000)),
+    }
+}
+
+#[test]
+fn the_report_tells_what_became_of_every_agent() {
+    insta::assert_snapshot!(report::report(&view(), &setting(80), Moment(601_000)));
+}
+
+#[test]
+fn the_table_fits_its_width() {
+    use unicode_width::UnicodeWidthStr as _;
+    for width in [80, 120] {
+        let text = report::report(&view(), &setting(width), Moment(601_000));
+        let table: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("AGENT")).take(5).collect();
+        assert_eq!(table.len(), 5);
+        for line in table {
+            assert!(line.width() <= width, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_run_of_nothing_has_a_report() {
+    let empty = RunView { agents: vec![], unattributed: vec![], head: None, base: None, branch: None, ..view() };
+    let text = report::report(&empty, &setting(10), Moment(5));
+    assert!(text.starts_with("backend-foundation  FAILED"), "{text}");
+}
+
+#[test]
+fn the_document_of_a_run_has_every_key() {
+    let document = serde_json::to_value(documents::run(&view(), &setting(80), Moment(601_000))).unwrap();
+    let expected = json!({
+        "version": 1, "run": "20261124T120431-4f2a", "session": "backend-foundation", "state": "FAILED",
+        "base": "5".repeat(40), "head": "a".repeat(40),
+        "layers": {"gate": false, "watch": false, "cgroup": false},
+        "conflicts": [], "unattributed": ["stray\u{202e}.txt"],
+    });
+    let mut rest = document.clone();
+    let agents = rest.as_object_mut().unwrap().remove("agents").unwrap();
+    assert_eq!(rest, expected);
+
+    assert_eq!(
+        agents[0],
+        json!({
+            "id": "agent-1-backend-api-with-a-rather-long-name-of-sixty-characters",
+            "name": "agent-1-backend-api-with-a-rather-long-name-of-sixty-characters",
+            "phase": "phase-1-backend", "priority": 3, "state": "COMPLETED", "reason": null, "attempt": 1, "pid": null,
+            "depends_on": [], "locks": {"exclusive": ["src/*.rs"], "late": [], "shared": []},
+            "started_at": "2026-11-24T12:04:31.040Z", "ended_at": "2026-11-24T12:05:33.040Z", "duration_ms": 62_000,
+            "exit": {"code": 0, "signal": null}, "writes": ["src/a.rs", "src/b.rs"], "denied": [], "needs": [],
+            "commit": "a".repeat(40), "salvage": null, "verify": {"ok": true, "duration_ms": 1500, "tail": "ok"},
+            "usage": {"input_tokens": 12_000, "output_tokens": 345},
+        })
+    );
+    assert_eq!(agents[1]["reason"]["kind"], "timeout");
+    assert_eq!(agents[1]["exit"], json!({"code": null, "signal": 15}));
+    assert_eq!(agents[1]["salvage"], "refs/supervise/attempts/20261124T120431-4f2a/agent-2-database/2");
+    assert_eq!(agents[2]["needs"], json!([{"path": "Cargo.lock", "why": "new crate"}]));
+    let keys = |agent: &Value| agent.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    for key in ["started_at", "ended_at", "duration_ms", "exit", "attempt", "commit", "verify", "usage"] {
+        assert_eq!(agents[3][key], Value::Null, "{key}");
+    }
+    assert_eq!(keys(&agents[3]), keys(&agents[0]));
+}
+
+/// The words of the documents are those of the journal.
+#[test]
+fn kinds_agree_with_the_journal() {
+    let kind_of = |fact: Fact, field: &str| {
+        let entry = JournalEntry { seq: 1, at: setting(80).start, record: Record { at: Moment(0), fact } };
+        let line: Value = serde_json::from_str(&event_line(&entry).unwrap()).unwrap();
+        line[field]["kind"].as_str().unwrap().to_owned()
+    };
+    let ends = [
+        EndReason::Exit(Exit::Lost),
+        EndReason::RunnerFailed { message: String::new() },
+        EndReason::RateLimited,
+        EndReason::SpawnFailed { error: String::new() },
+        EndReason::VerifyFailed { exit: Exit::Lost },
+        EndReason::VerifyTimeout { after: Duration::ZERO },
+        EndReason::NoChanges,
+        EndReason::DirtyClaim { paths: vec![] },
+        EndReason::BranchMoved,
+        EndReason::ChangedUnderneath { paths: vec![] },
+        EndReason::OutsideEdit { paths: vec![] },
+        EndReason::Git { error: String::new() },
+        EndReason::Hook { error: String::new() },
+        EndReason::Timeout { after: Duration::ZERO },
+        EndReason::IdleTimeout { after: Duration::ZERO },
+        EndReason::Interrupted(Interrupt::Hangup),
+        EndReason::Stopped,
+        EndReason::ShimLost,
+        EndReason::DependencyFailed { on: agent("a") },
+        EndReason::PhaseFailed { phase: 0 },
+        EndReason::LimitReached(Limit::StopAt),
+    ];
+    for end in ends {
+        let fact = Fact::AgentEnded { agent: agent("a"), state: State::Failed, reason: Some(end.clone()) };
+        assert_eq!(reason::end_kind(&end), kind_of(fact, "reason"));
+        assert!(!reason::end_text(&end, &setting(80)).is_empty());
+    }
+    let waits = [
+        WaitReason::Phase { open: 0 },
+        WaitReason::Dependencies { on: vec![] },
+        WaitReason::Locks { holders: vec![] },
+        WaitReason::Reserved { by: agent("a") },
+        WaitReason::DirtyClaim { paths: vec![] },
+        WaitReason::Slot,
+        WaitReason::RunnerSlot { runner: RunnerName::new("codex") },
+        WaitReason::RateLimit { runner: RunnerName::new("codex"), until: Moment(0) },
+        WaitReason::Backoff { until: Moment(0) },
+        WaitReason::Preparing,
+        WaitReason::Stopping,
+    ];
+    for wait in waits {
+        let fact = Fact::AgentWaits { agent: agent("a"), reason: wait.clone() };
+        assert_eq!(reason::wait_kind(&wait), kind_of(fact, "reason"));
+        assert!(!reason::wait_text(&wait, &setting(80)).is_empty());
+    }
+}
