@@ -39,7 +39,13 @@ pub(crate) struct Queue {
     /// Lines parked until something of this runner changes.
     at_runner: BTreeMap<RunnerName, BTreeSet<LineNo>>,
     candidate: Option<Seat>,
+    /// Pairs of lines (the lower number first), and whether their locks exclude each other: patterns
+    /// are compared once. At most [`MOST_PAIRS`].
+    pairs: BTreeMap<(LineNo, LineNo), bool>,
 }
+
+/// Beyond this, pairs are compared each time anew; about 40 MB.
+const MOST_PAIRS: usize = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
@@ -213,22 +219,37 @@ impl Queue {
         look.leases.holders().filter(|&holder| claim.excludes(look.claim(holder))).collect()
     }
 
-    fn obstacle_of(&self, look: &Look<'_>, first: Seat, line: LineNo) -> Option<Obstacle> {
-        let runner = &self.lines[line].runner;
-        if (look.paused)(runner) {
+    fn obstacle_of(&mut self, look: &Look<'_>, first: Seat, line: LineNo) -> Option<Obstacle> {
+        if (look.paused)(&self.lines[line].runner) {
             return Some(Obstacle::RunnerPaused);
         }
-        let claim = look.claim(first);
-        if !claim.takes_no_lock() {
-            if let Some(holder) = look.leases.holders().find(|&h| claim.excludes(look.claim(h))) {
+        if !look.claim(first).takes_no_lock() {
+            if let Some(holder) = look.leases.holders().find(|&holder| self.excludes(look, first, holder)) {
                 return Some(Obstacle::Lease(holder));
             }
-            let ahead = self.reserving.range(..(first, 0));
-            if let Some(&(by, _)) = ahead.into_iter().find(|(other, _)| claim.excludes(look.claim(*other))) {
-                return Some(Obstacle::Reservation(by));
+            let mut ahead = (0, 0);
+            while let Some(&(by, other)) = self.reserving.range(ahead..(first, 0)).next() {
+                if self.excludes(look, first, by) {
+                    return Some(Obstacle::Reservation(by));
+                }
+                ahead = (by, other + 1);
             }
         }
-        look.runner_full(runner).then_some(Obstacle::RunnerFull)
+        look.runner_full(&self.lines[line].runner).then_some(Obstacle::RunnerFull)
+    }
+
+    /// Do the locks of the two exclude each other?
+    fn excludes(&mut self, look: &Look<'_>, one: Seat, other: Seat) -> bool {
+        let (a, b) = (self.line_of[one], self.line_of[other]);
+        let pair = (a.min(b), a.max(b));
+        if let Some(&known) = self.pairs.get(&pair) {
+            return known;
+        }
+        let excludes = look.claim(one).excludes(look.claim(other));
+        if self.pairs.len() < MOST_PAIRS {
+            self.pairs.insert(pair, excludes);
+        }
+        excludes
     }
 
     fn park(&mut self, first: Seat, line: LineNo, obstacle: Obstacle) {

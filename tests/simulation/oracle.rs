@@ -198,7 +198,10 @@ impl Oracle {
         let view: RunView = supervisor.view().unwrap();
         for agent in &view.agents {
             let before = self.shown.insert(agent.id.clone(), agent.state).unwrap_or(State::Registered);
-            let legal = before == agent.state || before.may_become(agent.state);
+            // Who is requeued waits, and may find a lock in its way at once.
+            let requeued = matches!(&record.fact, Fact::AgentRequeued { id, .. } if id.agent == agent.id);
+            let from = if requeued && before.may_become(State::Waiting) { State::Waiting } else { before };
+            let legal = from == agent.state || from.may_become(agent.state);
             assert!(legal, "only_legal_steps: {} {before} → {} by {record:?}", agent.id, agent.state);
             assert!(agent.salvage.iter().collect::<BTreeSet<_>>().len() == agent.salvage.len());
         }

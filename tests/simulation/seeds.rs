@@ -142,8 +142,13 @@ fn simulate(size: usize, seed: u64) {
     }
 }
 
+/// `PROPTEST_CASES` asks for more worlds.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(600)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every invariant of the oracle, in every world.
     #[test]
