@@ -314,3 +314,33 @@ fn quiet_is_the_time_without_output_and_work() {
         assert_eq!(tree.ended().await, Exit::Signal(9));
     });
 }
+
+#[test]
+fn with_a_cgroup_nothing_survives_and_it_is_removed() {
+    let home = match supervise::host::cgroup::probe() {
+        Ok(home) => home,
+        Err(error) => return eprintln!("not run: {error}"),
+    };
+    for (number, how) in [None, Some(SHORT), Some(Ending::AtOnce)].into_iter().enumerate() {
+        Bench::run(async |bench| {
+            let cgroup = home.join(format!("supervise-test-{}-{number}", std::process::id()));
+            write_script(&bench.path(""), SCRIPTS[0].0, SCRIPTS[0].1);
+            let script =
+                "setsid ./stubborn & while ! [ -s up ]; do sleep 0.005; done; cat /proc/self/cgroup; read x < fifo";
+            nix::unistd::mkfifo(&bench.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let mut tree = bench.sh(script).with(|spec| spec.cgroup = Some(cgroup.clone())).spawn().await.unwrap();
+            tree.output_has("0::").await;
+            let inside = format!("/{}\n", cgroup.file_name().unwrap().display());
+            tree.output_has(&inside).await;
+            let of_shim = fs::read_to_string(format!("/proc/{}/cgroup", tree.shim())).unwrap();
+            assert!(!of_shim.ends_with(&inside), "the shim went back: {of_shim}");
+            match how {
+                Some(how) => tree.end(how),
+                None => fs::write(bench.path("fifo"), "go\n").unwrap(),
+            }
+            tree.ended().await;
+            assert!(tree.record().cgroup);
+            assert!(!cgroup.exists());
+        });
+    }
+}

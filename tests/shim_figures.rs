@@ -8,6 +8,9 @@
 mod trees;
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use supervise::core::effect::Ending;
 use supervise::core::reason::Exit;
@@ -44,6 +47,23 @@ fn a_shim_is_small() {
 #[test]
 #[ignore = "a figure, not a test"]
 fn a_thousand_times_true() {
+    println!("1,000 trees: {:?}", a_thousand(None));
+    match supervise::host::cgroup::probe() {
+        Ok(home) => println!("1,000 trees, each in a cgroup: {:?}", a_thousand(Some(&home))),
+        Err(error) => println!("no cgroups: {error}"),
+    }
+    let begun = clock::now();
+    let input = tempfile::NamedTempFile::new().unwrap();
+    fs::write(input.path(), "/bin/true\n".repeat(1000)).unwrap();
+    let mut xargs = Command::new("xargs");
+    // Two programs for each, as a shim and its agent are.
+    xargs.args(["-P4", "-n1", "env"]).stdin(input.reopen().unwrap());
+    assert!(xargs.status().unwrap().success());
+    println!("xargs -P4 of 1,000 times `env /bin/true`: {:?}", clock::now() - begun);
+}
+
+fn a_thousand(cgroups: Option<&Path>) -> Duration {
+    let mut took = Duration::ZERO;
     Bench::run(async |bench| {
         let mut running = JoinSet::new();
         let begun = clock::now();
@@ -55,6 +75,7 @@ fn a_thousand_times_true() {
                 spec.stdout = bench.path(&format!("{number}.out"));
                 spec.stderr = bench.path(&format!("{number}.err"));
                 spec.exit_record = bench.path(&format!("{number}.json"));
+                spec.cgroup = cgroups.map(|home| home.join(format!("supervise-figure-{number}")));
             });
             let mut tree = wish.spawn().await.unwrap();
             running.spawn(async move { assert_eq!(tree.ended().await, Exit::Code(0)) });
@@ -62,13 +83,7 @@ fn a_thousand_times_true() {
         while let Some(done) = running.join_next().await {
             done.unwrap();
         }
-        println!("1,000 trees: {:?}", clock::now() - begun);
+        took = clock::now() - begun;
     });
-    let begun = clock::now();
-    let lines = "true\n".repeat(1000);
-    let input = tempfile::NamedTempFile::new().unwrap();
-    fs::write(input.path(), lines).unwrap();
-    let xargs = std::process::Command::new("xargs").args(["-P4", "-n1", "env"]).stdin(input.reopen().unwrap()).status();
-    assert!(xargs.unwrap().success());
-    println!("xargs -P4 of the same: {:?}", clock::now() - begun);
+    took
 }

@@ -103,8 +103,7 @@ impl Ender {
     pub fn given_up(&self, now: Instant) -> Option<Vec<u32>> {
         match self.phase {
             Phase::Killing { since, .. } if now.duration_since(since) >= KILL_BOUND => {
-                let alive = tree::descendants(self.root).into_iter().filter(|process| !process.is_zombie());
-                Some(alive.map(|process| process.pid).collect())
+                Some(tree::descendants(self.root).into_iter().map(|process| process.pid).collect())
             }
             _ => None,
         }

@@ -3,10 +3,11 @@
 //! Invariant: each turn does a bounded amount of work, and nothing in it waits but the poll.
 
 use std::io::{self, PipeReader, Read};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SIGCHLD, SigSet};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, wait};
@@ -14,7 +15,7 @@ use rustix::process::{WaitOptions, wait};
 use super::clock;
 use super::ending::{Ender, ORPHAN_GRACE};
 use super::link::Link;
-use super::logs::{Kept, Log};
+use super::logs::Log;
 use super::record::{Cause, ExitRecord};
 use super::start::{Started, become_shim, start};
 use super::wire::{Order, Report};
@@ -41,8 +42,12 @@ fn serve() -> io::Result<()> {
     let mut buffer = vec![0; READ];
     let mut link = Link::new(become_shim()?);
     let launch = link.launch(&mut buffer)?;
-    let (exit_record, forward, leftover_grace) = (launch.exit_record.clone(), launch.forward, launch.leftover_grace);
-    let started_at = (clock::now(), clock::wall());
+    let terms = Terms {
+        exit_record: launch.exit_record.clone(),
+        forward: launch.forward,
+        leftover_grace: launch.leftover_grace,
+        launched: (clock::now(), clock::wall()),
+    };
     let started = match start(launch) {
         Ok(started) => started,
         Err(refusal) => {
@@ -53,43 +58,23 @@ fn serve() -> io::Result<()> {
     };
     // From here on no signal but SIGKILL ends the shim. The agent is born and has its own mask.
     SigSet::all().thread_set_mask()?;
-    let mut children = SigSet::empty();
-    children.add(nix::sys::signal::SIGCHLD);
+    let children = SigSet::from_iter([SIGCHLD]);
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-
     link.report(&Report::Started { pid: started.pid, start: started.start });
-    let (pid, start) = (started.pid, started.start);
-    let mut shim = Shim::new(link, signals, started, forward, leftover_grace, buffer);
-    let survivors = shim.run_to_the_end()?;
 
-    let exit = shim.exit.unwrap_or(Exit::Lost);
-    let cgroup = shim.remove_cgroup();
-    let (link, mut buffer, stdout, stderr) = shim.close();
-    let (code, signal) = match exit {
-        Exit::Code(code) => (Some(code), None),
-        Exit::Signal(signal) => (None, Some(signal)),
-        Exit::Lost => (None, None),
-    };
-    let record = ExitRecord {
-        version: ExitRecord::current_version(),
-        pid,
-        start,
-        code,
-        signal,
-        duration_ms: u64::try_from((clock::now() - started_at.0).as_millis()).unwrap_or(u64::MAX),
-        started_at: started_at.1,
-        ended_at: clock::wall(),
-        cause: survivors.1,
-        cgroup,
-        survivors: survivors.0,
-        stdout: stdout.into(),
-        stderr: stderr.into(),
-    };
-    let written = record.write(&exit_record);
-    let mut link = link;
-    link.report(&Report::Ended { exit, survivors: u32::try_from(record.survivors.len()).unwrap_or(u32::MAX) });
-    link.close(&mut buffer);
-    written
+    let mut shim = Shim::new(link, signals, started, terms, buffer);
+    let survivors = shim.run_to_the_end()?;
+    shim.conclude(survivors)
+}
+
+/// What of the launch matters later.
+#[derive(Debug)]
+struct Terms {
+    exit_record: PathBuf,
+    forward: bool,
+    leftover_grace: Duration,
+    /// When, for measuring and for people.
+    launched: (Instant, String),
 }
 
 #[derive(Debug)]
@@ -98,13 +83,13 @@ struct Shim {
     signals: SignalFd,
     stdout: Stream,
     stderr: Stream,
-    leader: u32,
+    /// Number and start time.
+    leader: (u32, u64),
     exit: Option<Exit>,
     ender: Ender,
     cause: Cause,
-    cgroup: Option<std::path::PathBuf>,
-    leftover_grace: Duration,
-    forward: bool,
+    cgroup: Option<PathBuf>,
+    terms: Terms,
     buffer: Vec<u8>,
 }
 
@@ -117,41 +102,31 @@ struct Stream {
 }
 
 impl Shim {
-    fn new(
-        link: Link,
-        signals: SignalFd,
-        started: Started,
-        forward: bool,
-        leftover_grace: Duration,
-        buffer: Vec<u8>,
-    ) -> Self {
+    fn new(link: Link, signals: SignalFd, started: Started, terms: Terms, buffer: Vec<u8>) -> Self {
         let stream = |(pipe, log)| Stream { pipe: Some(pipe), log };
         Self {
             link,
             signals,
             stdout: stream(started.stdout),
             stderr: stream(started.stderr),
-            leader: started.pid,
+            leader: (started.pid, started.start),
             exit: None,
             ender: Ender::new(std::process::id(), started.cgroup.clone()),
             cause: Cause::Leader,
             cgroup: started.cgroup,
-            leftover_grace,
-            forward,
+            terms,
             buffer,
         }
     }
 
-    /// Until the tree is empty. Returns who is left, where it never was, and why it ended.
-    fn run_to_the_end(&mut self) -> io::Result<(Vec<u32>, Cause)> {
+    /// Until the tree is empty. Returns who is left, where it never was.
+    fn run_to_the_end(&mut self) -> io::Result<Vec<u32>> {
         // A child that ended before the mask was set has sent its signal to nobody.
         let mut empty = self.reap();
-        while !empty {
+        let mut survivors = Vec::new();
+        while !empty && survivors.is_empty() {
             let now = clock::now();
             self.ender.advance(now);
-            if let Some(survivors) = self.ender.given_up(now).filter(|survivors| !survivors.is_empty()) {
-                return Ok((survivors, self.cause));
-            }
             let [children, link, stdout, stderr] = self.wait(now)?;
             if stdout {
                 self.read_stdout(1);
@@ -166,10 +141,41 @@ impl Shim {
             if children || self.ender.begun() {
                 empty = self.reap();
             }
+            survivors = self.ender.given_up(now).unwrap_or_default();
         }
         self.read_stdout(LAST_READS);
         self.read_stderr(LAST_READS);
-        Ok((Vec::new(), self.cause))
+        Ok(if empty { Vec::new() } else { survivors })
+    }
+
+    /// Closes the logs, writes the exit record and says the last word.
+    fn conclude(mut self, survivors: Vec<u32>) -> io::Result<()> {
+        if let Some(cgroup) = &self.cgroup {
+            // Survivors keep it: then it says where they are.
+            let _ = std::fs::remove_dir(cgroup);
+        }
+        let exit = self.exit.unwrap_or(Exit::Lost);
+        let left = u32::try_from(survivors.len()).unwrap_or(u32::MAX);
+        let (launched, started_at) = self.terms.launched;
+        let record = ExitRecord {
+            version: ExitRecord::current_version(),
+            pid: self.leader.0,
+            start: self.leader.1,
+            code: if let Exit::Code(code) = exit { Some(code) } else { None },
+            signal: if let Exit::Signal(signal) = exit { Some(signal) } else { None },
+            duration_ms: u64::try_from((clock::now() - launched).as_millis()).unwrap_or(u64::MAX),
+            started_at,
+            ended_at: clock::wall(),
+            cause: self.cause,
+            cgroup: self.cgroup.is_some(),
+            survivors,
+            stdout: self.stdout.log.finish().into(),
+            stderr: self.stderr.log.finish().into(),
+        };
+        let written = record.write(&self.terms.exit_record);
+        self.link.report(&Report::Ended { exit, survivors: left });
+        self.link.close(&mut self.buffer);
+        written
     }
 
     /// Waits for something to do, or for the next deadline. What is ready: children, socket, standard
@@ -223,7 +229,7 @@ impl Shim {
         while let Ok(Some(_)) = self.signals.read_signal() {}
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if u32::try_from(pid.as_raw_pid()) == Ok(self.leader) => {
+                Ok(Some((pid, status))) if u32::try_from(pid.as_raw_pid()) == Ok(self.leader.0) => {
                     let code = status.exit_status().map(Exit::Code);
                     self.exit = code.or_else(|| status.terminating_signal().map(Exit::Signal));
                 }
@@ -234,13 +240,13 @@ impl Shim {
         }
         if self.exit.is_some() {
             // What the leader left behind; or what has had its SIGTERM along with it.
-            self.end(Ending::Orderly { grace: self.leftover_grace }, Cause::Leader);
+            self.end(Ending::Orderly { grace: self.terms.leftover_grace }, Cause::Leader);
         }
         false
     }
 
     fn read_stdout(&mut self, reads: usize) {
-        let (link, forward) = (&mut self.link, self.forward);
+        let (link, forward) = (&mut self.link, self.terms.forward);
         self.stdout.read(
             &mut self.buffer,
             reads,
@@ -253,19 +259,6 @@ impl Shim {
     fn read_stderr(&mut self, reads: usize) {
         let link = &mut self.link;
         self.stderr.read(&mut self.buffer, reads, |_| link.alive(clock::now()));
-    }
-
-    /// Whether there was one.
-    fn remove_cgroup(&self) -> bool {
-        if let Some(cgroup) = &self.cgroup {
-            // Survivors keep it: then it says where they are.
-            let _ = std::fs::remove_dir(cgroup);
-        }
-        self.cgroup.is_some()
-    }
-
-    fn close(self) -> (Link, Vec<u8>, Kept, Kept) {
-        (self.link, self.buffer, self.stdout.log.finish(), self.stderr.log.finish())
     }
 }
 

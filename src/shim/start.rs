@@ -85,9 +85,8 @@ pub(super) fn start(launch: Launch) -> Result<Started, Refusal> {
     // be had is not an error: the tree is held without it.
     let cgroup = launch.cgroup.filter(|cgroup| enter(cgroup).is_ok());
     let spawned = command.spawn();
-    if let Some(home) = cgroup.as_deref().and_then(Path::parent) {
-        move_to(home).map_err(at(Step::Prepare))?;
-    }
+    // A shim that cannot get out again must not kill by cgroup: it would be among the killed.
+    let cgroup = cgroup.filter(|cgroup| cgroup.parent().is_some_and(|home| move_to(home).is_ok()));
     let pid = spawned.map_err(at(Step::Exec))?.id();
     // It cannot be gone: nobody has waited for it.
     let start = tree::look(pid).map_or(0, |process| process.start);
