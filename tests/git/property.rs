@@ -164,6 +164,11 @@ proptest! {
                 prop_assert!(out.split('\0').all(|p| p.is_empty() || p.starts_with("w/")));
             }
             prop_assert_eq!(s.git(&["diff", "HEAD", "--name-only", "--", "w"]), "");
+            // The user's next commit, for which git goes by the cache of trees that was left in the index.
+            let args = ["commit", "-q", "--allow-empty", "-m", "after"];
+            let out = s.command().env("GIT_TEST_CHECK_CACHE_TREE", "true").args(args).output().unwrap();
+            prop_assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            prop_assert_eq!(s.git(&["diff", "--name-only", "HEAD~", "HEAD", "--", "w"]), "");
         } else {
             let user = user_side(&s);
             let (_, left) = agent.fail(&mut r);
