@@ -1,4 +1,4 @@
-//! The binary: hands over to the library and exits with its code.
+//! The binary: hands over to the library and ends with its exit code.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == supervise::shim::ARGUMENT) {
         return supervise::shim::main();
     }
-    ExitCode::SUCCESS
+    supervise::cli::main()
 }

@@ -320,7 +320,7 @@ impl Driver<'_> {
             while !(self.trees.is_empty() && self.starting.is_empty()) {
                 match inbox.recv().await {
                     Some(News::Tree(key, TreeNews::Ended { .. } | TreeNews::ShimLost { .. })) => {
-                        drop(self.trees.remove(&key))
+                        self.trees.remove(&key);
                     }
                     Some(News::Spawned(key, outcome)) => {
                         self.starting.remove(&key);
