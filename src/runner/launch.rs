@@ -20,6 +20,9 @@ use super::{claude, codex, environment, program};
 /// 4 KiB with the closing NUL (execve(2), `MAX_ARG_STRLEN`); some room is left.
 pub const MAX_ARGUMENT: usize = 128 * 1024 - 1024;
 
+/// Name of the file that `{{prompt_file}}` stands for, in the attempt's directory.
+const PROMPT_FILE: &str = "prompt.md";
+
 /// Everything that the command line of one attempt depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -67,6 +70,8 @@ pub enum RunnerError {
         "argument {index} has {length} bytes, the kernel takes {MAX_ARGUMENT} in one: give a long prompt as `{{{{prompt_file}}}}`"
     )]
     ArgumentTooLong { index: usize, length: usize },
+    #[error("`{{{{prompt_file}}}}` cannot be filled in: {} is not UTF-8", .path.display())]
+    NotText { path: PathBuf },
     #[error("argument {index} holds a NUL byte")]
     NulInArgument { index: usize },
     #[error("the environment variable `{name}` cannot be set: its name or value holds a NUL byte or its name a `=`")]
@@ -171,17 +176,40 @@ fn check_arguments(argv: &[OsString]) -> Result<(), RunnerError> {
     Ok(())
 }
 
-/// Any program. A prompt that its arguments do not name is its standard input.
+/// Any program. `{{prompt}}` in its arguments is the prompt, `{{prompt_file}}` the path of a file
+/// that holds it; a prompt that no argument asks for is its standard input.
 fn command_shape(context: &Context<'_>, env: &Environment) -> Result<Shape, RunnerError> {
-    let no_command = || RunnerError::NoCommand { runner: context.launch.runner.to_string() };
-    let command = context.launch.command.as_deref().ok_or_else(no_command)?;
-    let mut words = context.fill_all(command);
-    words.extend(context.fill_all(&context.launch.args));
+    let launch = context.launch;
+    let no_command = || RunnerError::NoCommand { runner: launch.runner.to_string() };
+    let command = launch.command.as_deref().ok_or_else(no_command)?;
+    let templates = || command.iter().chain(&launch.args);
+    let in_argument = templates().any(Template::uses_prompt);
+    let in_file = templates().any(Template::uses_prompt_file);
+    let prompt = match &launch.prompt {
+        Some(prompt) => Some(context.fill(prompt)),
+        None if in_argument || in_file => Some(context.prompt()?),
+        None => None,
+    };
+
+    let file = context.attempt_dir.join(PROMPT_FILE);
+    let path = match file.to_str() {
+        Some(path) => path,
+        None if in_file => return Err(RunnerError::NotText { path: file }),
+        None => "",
+    };
+    let text = prompt.as_deref().unwrap_or_default();
+    let fill = |t: &Template| t.fill_with_prompt(context.id.attempt.0, context.slot.0, text, path);
+    let words: Vec<String> = templates().map(fill).collect();
     let (program, arguments) = words.split_first().ok_or_else(no_command)?;
     let mut argv: Vec<OsString> = vec![context.find(program, env)?.into()];
     argv.extend(arguments.iter().map(OsString::from));
-    let prompt = context.launch.prompt.as_ref().map(|p| context.fill(p));
-    Ok(Shape { argv, stdin: prompt.map(String::into_bytes), files: Vec::new() })
+
+    let prompt = prompt.map(String::into_bytes);
+    Ok(match prompt {
+        Some(prompt) if in_file => Shape { argv, stdin: None, files: vec![(file, prompt)] },
+        Some(prompt) if !in_argument => Shape { argv, stdin: Some(prompt), files: Vec::new() },
+        _ => Shape { argv, ..Shape::default() },
+    })
 }
 
 #[cfg(test)]
@@ -189,7 +217,7 @@ mod tests {
     use super::*;
     use crate::core::ids::{AgentId, Attempt, RunnerName};
     use crate::core::path::RepoPath;
-    use crate::session::{VerifyIn, VerifyPlan};
+    use crate::session::{self, LoadOptions, Origin, VerifyIn, VerifyPlan};
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
@@ -349,6 +377,35 @@ mod tests {
         assert_eq!(f.line(), Err(RunnerError::NulInArgument { index: 1 }));
         f.launch.command = None;
         assert!(matches!(f.line(), Err(RunnerError::NoCommand { .. })));
+    }
+
+    #[test]
+    fn commands_take_prompts_where_they_ask_for_them() {
+        // From a session file: placeholders come from nowhere else.
+        let launch = |command: &str| {
+            let text = format!("[[agent]]\nid = 'a'\nprompt = 'p {{{{slot}}}}'\nfiles = ['x']\ncommand = {command}\n");
+            let options = LoadOptions { base_dir: "/w".into(), workspace: "/w".into(), ..LoadOptions::default() };
+            let loaded = session::load(&Origin::Embedded, text.as_bytes(), &options).unwrap();
+            let mut launch = loaded.session.launches.into_values().next().unwrap();
+            // Without what every agent is told.
+            launch.prompt = Some(Template::text("p"));
+            launch
+        };
+        let mut f = Fixture::new(RunnerKind::Command);
+        f.launch = launch("['tool', '--prompt={{prompt}}@{{attempt}}{{slot}}']");
+        assert_eq!((f.argv().as_str(), f.line().unwrap().stdin), ("tool --prompt=p@23", None));
+        f.launch = launch("['tool', '{{prompt_file}}', '{{prompt}}']");
+        assert_eq!(f.argv(), "tool /state/a/2/prompt.md p");
+        let line = f.line().unwrap();
+        assert_eq!(line.files, [(PathBuf::from("/state/a/2/prompt.md"), b"p".to_vec())]);
+        assert_eq!((line.stdin, line.forward), (None, false));
+        f.launch.prompt = Some(Template::text(&"x".repeat(200_000)));
+        let error = f.line().unwrap_err();
+        assert!(error.to_string().contains("`{{prompt_file}}`"), "{error}");
+        f.launch.prompt = None;
+        assert!(matches!(f.line(), Err(RunnerError::NoPrompt { .. })));
+        f.launch = launch("['tool']");
+        assert_eq!(f.line().unwrap().stdin.as_deref(), Some(&b"p"[..]));
     }
 
     #[test]
