@@ -7,22 +7,21 @@
 
 #[path = "support/model/mod.rs"]
 mod model;
+#[path = "support/real.rs"]
+mod real;
 mod support;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use real::real_program;
 use model::{Fault, Latch, Model, Script, hermetic_args, hermetic_env};
 use supervise::runner::codex_program;
 use support::{Ended, TestRepo, run_dir, text};
 
 fn codex(test: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("SUPERVISE_TEST_CODEX").map(|entry| codex_program(&PathBuf::from(entry)));
-    if found.is_none() {
-        eprintln!("NOT RUN: {test}: SUPERVISE_TEST_CODEX does not name a codex");
-    }
-    found
+    real_program("SUPERVISE_TEST_CODEX", test).map(|entry| codex_program(&entry))
 }
 
 fn ran(test: &str) {
@@ -40,11 +39,10 @@ fn head(repo: &TestRepo, codex: &std::path::Path, model: &Model) -> String {
     let env: Vec<_> = hermetic_env(&home).iter().map(|(k, v)| format!("{k} = {v:?}")).collect();
     format!(
         "[session]\nname = \"real\"\nmax_concurrent = 4\n[defaults]\ngrace = \"2s\"\nenv = {{ {} }}\n\
-         [runner.codex]\ncommand = [{:?}, \"exec\"]\nargs = [{}]\n\
-         [runner.unboxed]\nextends = \"codex\"\nargs = [{}, \"-s\", \"danger-full-access\"]\n",
+         [runner.codex]\ncommand = [{:?}]\nargs = [{}]\n\
+         [runner.unboxed]\nextends = \"codex\"\nargs = [\"-s\", \"danger-full-access\"]\n",
         env.join(", "),
         codex.to_str().unwrap(),
-        args.join(", "),
         args.join(", "),
     )
 }
@@ -78,7 +76,8 @@ fn four_agents_end_to_end() {
             .message("never said"),
         Script::new("stuck")
             .wait(&all)
-            .shell_with("mkdir -p stuck; echo begun > stuck/started; sleep 614; echo late > stuck/late", serde_json::json!({"yield_time_ms": 60_000}))
+            .shell("mkdir -p stuck; echo begun > stuck/started; sleep 614; echo late > stuck/late")
+            .hang()
             .message("never said"),
     ]);
     let session = [
@@ -137,7 +136,7 @@ fn four_agents_end_to_end() {
 fn a_rate_limit_pauses_the_runner_and_costs_no_retry() {
     let Some(codex) = codex("a_rate_limit_pauses_the_runner_and_costs_no_retry") else { return };
     let repo = TestRepo::new();
-    let limited = Fault::http(429).with_body(serde_json::json!({"error": {"message": "Rate limit reached. Please try again in 1s.", "type": "requests", "code": "rate_limit_exceeded"}}));
+    let limited = Fault::error("rate_limit_exceeded", "Rate limit reached. Please try again in 1s.");
     let model =
         Model::start([Script::new("eager").fault(limited.times(1)).write("eager.txt", "done\n").message("done")]);
     let session = [head(&repo, &codex, &model), agent("eager", "[\"eager.txt\"]", "")].concat();
@@ -154,7 +153,8 @@ fn ctrl_c_in_the_middle_of_a_command_leaves_nothing_running() {
     let Some(codex) = codex("ctrl_c_in_the_middle_of_a_command_leaves_nothing_running") else { return };
     let repo = TestRepo::new();
     let model = Model::start([Script::new("busy")
-        .shell_with("echo begun > busy.txt; setsid sleep 615 & sleep 616", serde_json::json!({"yield_time_ms": 60_000}))
+        .shell("echo begun > busy.txt; setsid sleep 615 & sleep 616")
+        .hang()
         .message("never said")]);
     let session = [head(&repo, &codex, &model), agent("busy", "[\"busy.txt\"]", "runner = \"unboxed\"")].concat();
     let child = repo.start(&session, &["--format", "json"]);
