@@ -134,6 +134,7 @@ fn some_scenario(size: usize, seed: u64) -> Scenario {
     })
 }
 
+#[expect(clippy::print_stdout, reason = "a failing test says how to fail again")]
 fn simulate(size: usize, seed: u64) {
     let told = std::panic::catch_unwind(|| World::new(some_scenario(size, seed)).run());
     if let Err(cause) = told {
