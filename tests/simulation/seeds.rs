@@ -145,7 +145,7 @@ fn simulate(size: usize, seed: u64) {
 
 /// `PROPTEST_CASES` asks for more worlds.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(600)
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
 }
 
 proptest! {

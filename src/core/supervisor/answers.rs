@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::closing::Case;
-use super::policy::{self, MOST_PLACE_TRIES};
+use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
 use super::state::Stage;
 use super::{Step, Supervisor};
 use crate::core::attribution;
@@ -179,7 +179,8 @@ impl Supervisor {
             let how = Ending::Orderly { grace: plan.grace };
             end(case.now, id, Part::Agent, how, EndReason::IdleTimeout { after: idle }, step);
         } else {
-            case.note(step, Fact::Sampled { id: id.clone(), next: case.now + idle.saturating_sub(quiet) });
+            let rest = idle.saturating_sub(quiet).max(SHORTEST_LOOK);
+            case.note(step, Fact::Sampled { id: id.clone(), next: case.now + rest });
         }
     }
 
