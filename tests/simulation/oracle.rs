@@ -88,10 +88,8 @@ impl Oracle {
                 assert!(self.checkpointing.insert(id.clone()), "one_checkpoint_at_a_time: {id}");
             }
             Fact::Checkpointed { id, .. } => drop(self.checkpointing.remove(id)),
-            Fact::Placed { id, .. } | Fact::AttemptFailed { id, .. } => {
-                if self.placing.as_ref() == Some(id) {
-                    self.placing = None;
-                }
+            Fact::Placed { id, .. } | Fact::AttemptFailed { id, .. } if self.placing.as_ref() == Some(id) => {
+                self.placing = None;
             }
             Fact::AgentRequeued { id, why, .. } => {
                 if let RequeueReason::Retry(_) = why {
@@ -184,7 +182,9 @@ impl Oracle {
 
     fn replay(&self, now: Moment, supervisor: &Supervisor, log: &[Record]) {
         let mut fresh = Supervisor::new(self.plan.clone());
-        log.iter().for_each(|record| fresh.apply(record));
+        for record in log {
+            fresh.apply(record);
+        }
         assert_eq!(fresh.view(), supervisor.view(), "replay_equals_live");
         assert_eq!(fresh.next_deadline(), supervisor.next_deadline(), "replay_equals_live");
         let later = now + std::time::Duration::from_hours(1);

@@ -80,9 +80,9 @@ pub(crate) fn agent(id: &str) -> Agent {
         claim: Claim::default(),
         depends_on: Vec::new(),
         on_dependency_failure: OnDependencyFailure::Skip,
-        timeout: Duration::from_secs(600),
+        timeout: Duration::from_mins(10),
         idle_timeout: None,
-        lock_timeout: Duration::from_secs(600),
+        lock_timeout: Duration::from_mins(10),
         grace: Duration::from_secs(5),
         retries: 0,
         retry: RetryMode::Restart,
@@ -144,7 +144,7 @@ impl Agent {
         self
     }
     pub(crate) fn verify(self, exit: i32) -> Self {
-        self.with(|plan| plan.verify = Some(Duration::from_secs(60))).every_act(|act| act.verify_exit = exit)
+        self.with(|plan| plan.verify = Some(Duration::from_mins(1))).every_act(|act| act.verify_exit = exit)
     }
     pub(crate) fn takes(self, seconds: u64) -> Self {
         self.every_act(|act| act.takes = Some(Duration::from_secs(seconds)))

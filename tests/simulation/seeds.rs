@@ -134,6 +134,7 @@ fn some_scenario(size: usize, seed: u64) -> Scenario {
     })
 }
 
+#[expect(clippy::print_stdout, reason = "a failing test says how to fail again")]
 fn simulate(size: usize, seed: u64) {
     let told = std::panic::catch_unwind(|| World::new(some_scenario(size, seed)).run());
     if let Err(cause) = told {
@@ -144,7 +145,7 @@ fn simulate(size: usize, seed: u64) {
 
 /// `PROPTEST_CASES` asks for more worlds.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(600)
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
 }
 
 proptest! {

@@ -3,11 +3,14 @@
 //! Invariant: an answer about an attempt that is not live, or that does not wait for it, changes
 //! nothing.
 
-use super::policy::{self, MOST_PLACE_TRIES};
-use super::state::{Live, Stage, paths};
+use std::time::Duration;
+
+use super::closing::Case;
+use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
+use super::state::Stage;
 use super::{Step, Supervisor};
 use crate::core::attribution;
-use crate::core::change::{Attribution, Change, ObjectId};
+use crate::core::change::{Change, ObjectId};
 use crate::core::effect::{Effect, Ending, Part, Purpose};
 use crate::core::event::{Event, PlaceRefusal, Preparation};
 use crate::core::ids::AttemptId;
@@ -15,77 +18,66 @@ use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::{EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON};
-use crate::core::record::{Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble, Write};
+use crate::core::record::{Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble};
 
 impl Supervisor {
     pub(super) fn answer(&self, now: Moment, event: &Event, step: &mut Step) {
-        let id = match event {
-            Event::Turn | Event::Interrupted(_) | Event::Surveyed { .. } => return,
-            Event::Prepared { id, .. }
-            | Event::Spawned { id, .. }
-            | Event::SpawnFailed { id, .. }
-            | Event::TreeEnded { id, .. }
-            | Event::ShimLost { id }
-            | Event::Sampled { id, .. }
-            | Event::Measured { id, .. }
-            | Event::Frozen { id, .. }
-            | Event::Checkpointed { id, .. }
-            | Event::Verified { id, .. }
-            | Event::PlacePrepared { id, .. }
-            | Event::Placed { id, .. }
-            | Event::Restored { id, .. } => id,
-        };
-        let Some((seat, live)) = self.live(id) else { return };
+        let Some((seat, live)) = attempt_of(event).and_then(|id| self.live(id)) else { return };
+        let writes = &self.agents[seat].latest.writes;
+        let case = Case { now, seat, live, writes, frozen: live.frozen.map(|(_, commit)| commit) };
         match (event, &live.stage) {
-            (Event::Prepared { outcome, .. }, Stage::Preparing) => self.prepared(now, live, outcome, step),
-            (Event::Spawned { process, .. }, Stage::Starting) => self.spawned(now, seat, live, process, step),
+            (Event::Prepared { outcome, .. }, Stage::Preparing) => self.prepared(case, outcome, step),
+            (Event::Spawned { process, .. }, Stage::Starting) => self.spawned(case, process, step),
             (Event::SpawnFailed { error, .. }, Stage::Starting) => {
-                self.finish_failed(now, seat, live, &EndReason::SpawnFailed { error: error.clone() }, None, step);
+                self.finish_failed(case, &EndReason::SpawnFailed { error: error.clone() }, step);
             }
             (Event::TreeEnded { exit, summary, .. }, Stage::Starting | Stage::Running) => {
-                self.tree_ended(now, seat, live, *exit, summary, step);
+                self.tree_ended(case, *exit, summary, step);
             }
             (Event::ShimLost { .. }, Stage::Starting | Stage::Running) => {
-                self.tree_ended(now, seat, live, Exit::Lost, &Summary::default(), step);
+                self.tree_ended(case, Exit::Lost, &Summary::default(), step);
             }
-            (Event::ShimLost { .. }, Stage::Verifying { .. }) => {
-                self.fail(now, seat, live, &EndReason::ShimLost, step);
-            }
+            (Event::ShimLost { .. }, Stage::Verifying { .. }) => self.fail(case, &EndReason::ShimLost, step),
             (Event::Sampled { quiet, .. }, Stage::Running) if live.ending.is_none() => {
-                self.sampled(now, seat, live, *quiet, step);
+                self.sampled(case, *quiet, step);
             }
-            (Event::Checkpointed { outcome, .. }, _) if live.checkpointing => {
-                Self::checkpointed(now, live, outcome, step);
+            (Event::Checkpointed { outcome, .. }, _) if live.checkpointing => checkpointed(case, outcome, step),
+            (Event::Measured { outcome, .. }, Stage::Measuring) => self.measured(case, outcome, step),
+            (Event::Frozen { purpose: Purpose::Completion, outcome, .. }, Stage::Freezing) => {
+                self.frozen_to_complete(case, outcome, step);
             }
-            (Event::Measured { outcome, .. }, Stage::Measuring) => self.measured(now, seat, live, outcome, step),
-            (Event::Frozen { purpose, outcome, .. }, _) => self.frozen(now, seat, live, *purpose, outcome, step),
+            (Event::Frozen { purpose: Purpose::Salvage, outcome, .. }, Stage::Closing | Stage::Parting) => {
+                self.frozen_to_salvage(case, outcome, step);
+            }
             (Event::Verified { exit, tail, .. }, Stage::Verifying { since }) => {
-                let took = now.since(*since);
-                step.note(now, Fact::Verified { id: id.clone(), exit: *exit, took, tail: tail.clone() });
-                self.verified(now, seat, live, *exit, step);
+                let (id, took) = (live.id.clone(), now.since(*since));
+                step.note(now, Fact::Verified { id, exit: *exit, took, tail: tail.clone() });
+                self.verified(case, *exit, step);
             }
             (Event::PlacePrepared { outcome, .. }, Stage::Placing { intent: None }) if self.is_placing(seat) => {
                 match outcome {
                     Ok(intent) => {
-                        step.note(now, Fact::PlaceIntended { id: id.clone(), intent: intent.clone() });
-                        step.ask(Effect::Place { id: id.clone(), intent: intent.clone() });
+                        step.note(now, Fact::PlaceIntended { id: live.id.clone(), intent: intent.clone() });
+                        step.ask(Effect::Place { id: live.id.clone(), intent: intent.clone() });
                     }
-                    Err(refusal) => self.refused(now, seat, live, refusal, step),
+                    Err(refusal) => self.refused(case, refusal, step),
                 }
             }
             (Event::Placed { outcome, .. }, Stage::Placing { intent: Some(_) }) => match outcome {
                 Ok(placement) => {
-                    let index_left = placement.index_left.clone();
-                    step.note(now, Fact::Placed { id: id.clone(), commit: placement.commit, index_left });
+                    let (id, index_left) = (live.id.clone(), placement.index_left.clone());
+                    step.note(now, Fact::Placed { id, commit: placement.commit, index_left });
                     self.ask_next_place(step);
-                    self.part(now, seat, live, &self.agents[seat].latest.writes, step);
+                    self.part(case, step);
                 }
-                Err(refusal) => self.refused(now, seat, live, refusal, step),
+                Err(refusal) => self.refused(case, refusal, step),
             },
             (Event::Restored { restored, left, .. }, Stage::Closing) => {
-                let fact = Fact::Restored { id: id.clone(), restored: restored.clone(), left: left.clone() };
-                step.note(now, fact);
-                self.finish_closing(now, seat, live, step);
+                let (id, restored, left) = (live.id.clone(), restored.clone(), left.clone());
+                step.note(now, Fact::Restored { id, restored, left });
+                if let Some(reason) = &live.failing {
+                    self.finish_failed(case, reason, step);
+                }
             }
             _ => {}
         }
@@ -133,37 +125,39 @@ impl Supervisor {
         step.ask(Effect::Close { outcome });
     }
 
-    fn prepared(&self, now: Moment, live: &Live, outcome: &Preparation, step: &mut Step) {
-        let id = live.id.clone();
+    fn prepared(&self, case: Case<'_>, outcome: &Preparation, step: &mut Step) {
+        let id = case.live.id.clone();
         match outcome {
             Preparation::Ready { dirty } => {
-                step.note(now, Fact::AttemptStarted { id: id.clone(), dirty: dirty.clone() });
-                step.ask(Effect::Spawn { id, slot: live.slot });
+                case.note(step, Fact::AttemptStarted { id: id.clone(), dirty: dirty.clone() });
+                step.ask(Effect::Spawn { id, slot: case.live.slot });
             }
             Preparation::Dirty { paths } => {
-                let dirty = paths.iter().take(MAX_PATHS_IN_REASON).cloned().collect();
-                step.note(now, Fact::AttemptReturned { id, dirty });
+                case.note(step, Fact::AttemptReturned { id, dirty: for_reading(paths) });
             }
             Preparation::Failed { error } => {
-                self.end_agent(now, live, Some(EndReason::Git { error: error.clone() }), step);
+                let reason = EndReason::Git { error: error.clone() };
+                self.end_agent(case.now, case.live, Some(reason), step);
             }
         }
     }
 
-    fn spawned(&self, now: Moment, seat: Seat, live: &Live, process: &ProcessId, step: &mut Step) {
-        step.note(now, Fact::AttemptSpawned { id: live.id.clone(), process: process.clone() });
+    fn spawned(&self, case: Case<'_>, process: &ProcessId, step: &mut Step) {
+        let id = &case.live.id;
+        case.note(step, Fact::AttemptSpawned { id: id.clone(), process: process.clone() });
         if let Some(by) = self.interrupted() {
-            let orderly = Ending::Orderly { grace: self.agent_plan(seat).grace };
+            let orderly = Ending::Orderly { grace: self.agent_plan(case.seat).grace };
             let how = if self.kill.is_some() { Ending::AtOnce } else { orderly };
-            end(now, &live.id, Part::Agent, how, EndReason::Interrupted(by), step);
+            end(case.now, id, Part::Agent, how, EndReason::Interrupted(by), step);
         }
     }
 
-    fn tree_ended(&self, now: Moment, seat: Seat, live: &Live, exit: Exit, summary: &Summary, step: &mut Step) {
+    fn tree_ended(&self, case: Case<'_>, exit: Exit, summary: &Summary, step: &mut Step) {
+        let Case { now, live, .. } = case;
         step.note(now, Fact::TreeEnded { id: live.id.clone(), exit, summary: summary.clone() });
         let limited = policy::failure(live, exit, summary) == Some(EndReason::RateLimited);
         if let (true, Some(limit)) = (limited, summary.rate_limit) {
-            let runner = &self.agent_plan(seat).runner;
+            let runner = &self.agent_plan(case.seat).runner;
             let paused_until = self.runners.get(runner).and_then(|r| r.paused_until);
             if let Some(until) = self.pause_for(runner, limit).map(|pause| now + pause)
                 && paused_until.is_none_or(|already| limit.lifts_after.is_some() && already < until)
@@ -171,148 +165,117 @@ impl Supervisor {
                 step.note(now, Fact::RunnerPaused { runner: runner.clone(), until });
             }
         }
+        // A checkpoint and the end of the same attempt would write the same reference.
         if !live.checkpointing {
             step.ask(Effect::Measure { id: live.id.clone() });
         }
     }
 
-    fn sampled(&self, now: Moment, seat: Seat, live: &Live, quiet: std::time::Duration, step: &mut Step) {
-        let plan = self.agent_plan(seat);
+    fn sampled(&self, case: Case<'_>, quiet: Duration, step: &mut Step) {
+        let plan = self.agent_plan(case.seat);
         let Some(idle) = plan.idle_timeout else { return };
+        let id = &case.live.id;
         if quiet >= idle {
             let how = Ending::Orderly { grace: plan.grace };
-            end(now, &live.id, Part::Agent, how, EndReason::IdleTimeout { after: idle }, step);
+            end(case.now, id, Part::Agent, how, EndReason::IdleTimeout { after: idle }, step);
         } else {
-            step.note(now, Fact::Sampled { id: live.id.clone(), next: now + idle.saturating_sub(quiet) });
+            let rest = idle.saturating_sub(quiet).max(SHORTEST_LOOK);
+            case.note(step, Fact::Sampled { id: id.clone(), next: case.now + rest });
         }
     }
 
-    fn checkpointed(now: Moment, live: &Live, outcome: &Result<Option<ObjectId>, String>, step: &mut Step) {
-        let id = live.id.clone();
-        if let Err(error) = outcome {
-            let what = Trouble::CheckpointFailed { error: error.clone() };
-            step.note(now, Fact::Trouble { id: id.clone(), what });
-        }
-        let commit = outcome.clone().unwrap_or(None);
-        step.note(now, Fact::Checkpointed { id: id.clone(), commit });
-        if live.stage == Stage::Measuring {
-            step.ask(Effect::Measure { id });
-        }
-    }
-
-    fn measured(&self, now: Moment, seat: Seat, live: &Live, outcome: &Result<Vec<Change>, String>, step: &mut Step) {
-        let id = live.id.clone();
-        let changes = match outcome {
-            Ok(changes) => changes,
-            Err(error) => {
+    fn measured(&self, case: Case<'_>, outcome: &Result<Vec<Change>, String>, step: &mut Step) {
+        let (live, id, plan) = (case.live, case.live.id.clone(), self.agent_plan(case.seat));
+        let changes = match (outcome, &live.failing) {
+            (Ok(changes), _) => changes,
+            (Err(error), failing) => {
                 let what = Trouble::MeasureFailed { error: error.clone() };
-                step.note(now, Fact::Trouble { id, what });
-                let reason = live.failing.clone().unwrap_or(EndReason::Git { error: error.clone() });
-                if live.failing.is_none() {
-                    step.note(now, Fact::AttemptFailed { id: live.id.clone(), reason: reason.clone() });
-                }
-                return self.finish_failed(now, seat, live, &reason, None, step);
+                case.note(step, Fact::Trouble { id, what });
+                let reason = EndReason::Git { error: error.clone() };
+                return match failing {
+                    Some(reason) => self.finish_failed(case, reason, step),
+                    None => self.fail(case, &reason, step),
+                };
             }
         };
-        let plan = self.agent_plan(seat);
-        let others: Vec<_> = self.leases.holders().filter(|&s| s != seat).map(|s| &self.agent_plan(s).claim).collect();
+        let others = self.leases.holders().filter(|&holder| holder != case.seat);
+        let others: Vec<_> = others.map(|holder| &self.agent_plan(holder).claim).collect();
         let writes = attribution::judge(&plan.claim, &others, &live.dirty, changes);
-        step.note(now, Fact::WriteSet { id: id.clone(), writes: writes.clone() });
+        case.note(step, Fact::WriteSet { id, writes: writes.clone() });
+        let case = Case { writes: &writes, ..case };
         if let Some(reason) = &live.failing {
-            return self.salvage(now, seat, live, reason, &writes, None, step);
-        }
-        let commit = paths(&writes, |fate| fate == Fate::Commit);
-        if plan.expect_changes && writes.iter().all(|w| w.fate == Fate::Leave) {
-            self.fail_with(now, seat, live, &EndReason::NoChanges, &writes, None, step);
-        } else if commit.is_empty() {
-            self.verify_or_place(now, seat, live, &writes, None, step);
+            self.salvage(case, reason, step);
+        } else if plan.expect_changes && writes.iter().all(|w| w.fate == Fate::Leave) {
+            self.fail(case, &EndReason::NoChanges, step);
+        } else if writes.iter().any(|w| w.fate == Fate::Commit) {
+            step.ask(case.freeze(Purpose::Completion, |fate| fate == Fate::Commit));
         } else {
-            let attribution = weakest(&writes, Fate::Commit);
-            step.ask(Effect::Freeze { id, purpose: Purpose::Completion, paths: commit, attribution });
+            self.verify_or_place(case, step);
         }
     }
 
-    fn frozen(
-        &self,
-        now: Moment,
-        seat: Seat,
-        live: &Live,
-        purpose: Purpose,
-        outcome: &Result<ObjectId, String>,
-        step: &mut Step,
-    ) {
-        let writes = &self.agents[seat].latest.writes;
-        let awaited = match purpose {
-            Purpose::Completion => live.stage == Stage::Freezing,
-            Purpose::Salvage => matches!(live.stage, Stage::Closing | Stage::Parting),
-        };
-        if !awaited {
-            return;
-        }
-        if let Ok(commit) = outcome {
-            step.note(now, Fact::Frozen { id: live.id.clone(), purpose, commit: *commit });
-        }
-        match (purpose, outcome) {
-            (Purpose::Completion, Ok(commit)) => self.verify_or_place(now, seat, live, writes, Some(*commit), step),
-            (Purpose::Completion, Err(error)) => {
-                self.fail_with(now, seat, live, &EndReason::Git { error: error.clone() }, writes, None, step);
+    fn frozen_to_complete(&self, case: Case<'_>, outcome: &Result<ObjectId, String>, step: &mut Step) {
+        match outcome {
+            Ok(commit) => {
+                let (id, purpose) = (case.live.id.clone(), Purpose::Completion);
+                case.note(step, Fact::Frozen { id, purpose, commit: *commit });
+                self.verify_or_place(Case { frozen: Some(*commit), ..case }, step);
             }
-            (Purpose::Salvage, outcome) => {
-                if let Err(error) = outcome {
-                    let what = Trouble::SalvageFailed { error: error.clone() };
-                    step.note(now, Fact::Trouble { id: live.id.clone(), what });
+            Err(error) => self.fail(case, &EndReason::Git { error: error.clone() }, step),
+        }
+    }
+
+    fn frozen_to_salvage(&self, case: Case<'_>, outcome: &Result<ObjectId, String>, step: &mut Step) {
+        let id = case.live.id.clone();
+        match (outcome, &case.live.failing) {
+            (Ok(commit), failing) => {
+                case.note(step, Fact::Frozen { id, purpose: Purpose::Salvage, commit: *commit });
+                match failing {
+                    Some(reason) => self.restore(Case { frozen: Some(*commit), ..case }, reason, step),
+                    None => self.complete(case, true, step),
                 }
-                let kept = outcome.as_ref().ok().copied();
-                match (&live.stage, &live.failing) {
-                    (Stage::Closing, Some(reason)) => self.restore(now, seat, live, reason, writes, kept, step),
-                    _ => self.complete(now, live, kept, step),
+            }
+            (Err(error), failing) => {
+                let what = Trouble::SalvageFailed { error: error.clone() };
+                case.note(step, Fact::Trouble { id, what });
+                match failing {
+                    // What the commit to be placed holds is kept; the rest is only in the tree now.
+                    Some(reason) => self.finish_failed(case, reason, step),
+                    None => self.complete(case, false, step),
                 }
             }
         }
     }
 
-    fn verified(&self, now: Moment, seat: Seat, live: &Live, exit: Exit, step: &mut Step) {
-        let writes = &self.agents[seat].latest.writes;
-        let reason = match &live.ending {
-            Some(reason) => Some(reason.clone()),
-            None if exit.success() => None,
-            None => Some(EndReason::VerifyFailed { exit }),
-        };
-        match (reason, live.frozen) {
-            (Some(reason), _) => self.fail(now, seat, live, &reason, step),
-            (None, Some((_, commit))) => self.place(live, commit, step),
-            (None, None) => self.part(now, seat, live, writes, step),
+    fn verified(&self, case: Case<'_>, exit: Exit, step: &mut Step) {
+        match &case.live.ending {
+            Some(reason) => self.fail(case, reason, step),
+            None if exit.success() => self.place(case, step),
+            None => self.fail(case, &EndReason::VerifyFailed { exit }, step),
         }
     }
 
     /// Its work is frozen, or there is none: verify it, or go on to the branch.
-    fn verify_or_place(
-        &self,
-        now: Moment,
-        seat: Seat,
-        live: &Live,
-        writes: &[Write],
-        commit: Option<ObjectId>,
-        step: &mut Step,
-    ) {
-        let has_verify = self.agent_plan(seat).verify.is_some();
-        match (has_verify, self.interrupted(), commit) {
-            (true, Some(by), commit) => {
-                self.fail_with(now, seat, live, &EndReason::Interrupted(by), writes, commit, step);
-            }
-            (true, None, commit) => {
-                step.note(now, Fact::VerifyStarted { id: live.id.clone() });
-                step.ask(Effect::Verify { id: live.id.clone(), slot: live.slot, commit });
-            }
-            (false, _, Some(commit)) => self.place(live, commit, step),
-            (false, _, None) => self.part(now, seat, live, writes, step),
+    fn verify_or_place(&self, case: Case<'_>, step: &mut Step) {
+        if self.agent_plan(case.seat).verify.is_none() {
+            self.place(case, step);
+        } else if let Some(by) = self.interrupted() {
+            self.fail(case, &EndReason::Interrupted(by), step);
+        } else {
+            let (id, slot) = (case.live.id.clone(), case.live.slot);
+            case.note(step, Fact::VerifyStarted { id: id.clone() });
+            step.ask(Effect::Verify { id, slot, commit: case.frozen });
         }
     }
 
     /// It joins the line for the branch, and begins at once if nobody is ahead.
-    fn place(&self, live: &Live, commit: ObjectId, step: &mut Step) {
-        if self.placing.is_empty() {
-            step.ask(Effect::PreparePlace { id: live.id.clone(), commit });
+    fn place(&self, case: Case<'_>, step: &mut Step) {
+        match case.frozen {
+            Some(commit) if self.placing.is_empty() => {
+                step.ask(Effect::PreparePlace { id: case.live.id.clone(), commit });
+            }
+            Some(_) => {}
+            None => self.part(case, step),
         }
     }
 
@@ -321,31 +284,68 @@ impl Supervisor {
     }
 
     /// The first of the line leaves it: the next begins.
-    pub(super) fn ask_next_place(&self, step: &mut Step) {
+    fn ask_next_place(&self, step: &mut Step) {
         let next = self.placing.get(1).and_then(|&seat| self.agents[seat].live());
         if let Some((live, (_, commit))) = next.and_then(|live| Some((live, live.frozen?))) {
             step.ask(Effect::PreparePlace { id: live.id.clone(), commit });
         }
     }
 
-    fn refused(&self, now: Moment, seat: Seat, live: &Live, refusal: &PlaceRefusal, step: &mut Step) {
+    fn refused(&self, case: Case<'_>, refusal: &PlaceRefusal, step: &mut Step) {
+        let id = case.live.id.clone();
         let reason = match refusal {
             PlaceRefusal::Moved => {
-                step.note(now, Fact::Trouble { id: live.id.clone(), what: Trouble::PlaceMoved });
-                if let (true, Some((_, commit))) = (live.moved + 1 < MOST_PLACE_TRIES, live.frozen) {
-                    return step.ask(Effect::PreparePlace { id: live.id.clone(), commit });
+                case.note(step, Fact::Trouble { id: id.clone(), what: Trouble::PlaceMoved });
+                if let (true, Some(commit)) = (case.live.moved + 1 < MOST_PLACE_TRIES, case.frozen) {
+                    return step.ask(Effect::PreparePlace { id, commit });
                 }
                 EndReason::Git { error: format!("somebody else committed each of {MOST_PLACE_TRIES} times") }
             }
             PlaceRefusal::BranchMoved => EndReason::BranchMoved,
-            PlaceRefusal::ChangedUnderneath { paths } => {
-                EndReason::ChangedUnderneath { paths: paths.iter().take(MAX_PATHS_IN_REASON).cloned().collect() }
-            }
+            PlaceRefusal::ChangedUnderneath { paths } => EndReason::ChangedUnderneath { paths: for_reading(paths) },
             PlaceRefusal::Hook { error } => EndReason::Hook { error: error.clone() },
             PlaceRefusal::Git { error } => EndReason::Git { error: error.clone() },
         };
         self.ask_next_place(step);
-        self.fail(now, seat, live, &reason, step);
+        self.fail(case, &reason, step);
+    }
+}
+
+fn checkpointed(case: Case<'_>, outcome: &Result<Option<ObjectId>, String>, step: &mut Step) {
+    let id = case.live.id.clone();
+    if let Err(error) = outcome {
+        let what = Trouble::CheckpointFailed { error: error.clone() };
+        case.note(step, Fact::Trouble { id: id.clone(), what });
+    }
+    let commit = outcome.clone().unwrap_or(None);
+    case.note(step, Fact::Checkpointed { id: id.clone(), commit });
+    if case.live.stage == Stage::Measuring {
+        step.ask(Effect::Measure { id });
+    }
+}
+
+/// As many paths as a reason carries.
+fn for_reading(paths: &[RepoPath]) -> Vec<RepoPath> {
+    paths.iter().take(MAX_PATHS_IN_REASON).cloned().collect()
+}
+
+/// The attempt that an event is about.
+fn attempt_of(event: &Event) -> Option<&AttemptId> {
+    match event {
+        Event::Turn | Event::Interrupted(_) | Event::Surveyed { .. } => None,
+        Event::Prepared { id, .. }
+        | Event::Spawned { id, .. }
+        | Event::SpawnFailed { id, .. }
+        | Event::TreeEnded { id, .. }
+        | Event::ShimLost { id }
+        | Event::Sampled { id, .. }
+        | Event::Measured { id, .. }
+        | Event::Frozen { id, .. }
+        | Event::Checkpointed { id, .. }
+        | Event::Verified { id, .. }
+        | Event::PlacePrepared { id, .. }
+        | Event::Placed { id, .. }
+        | Event::Restored { id, .. } => Some(id),
     }
 }
 
@@ -353,10 +353,4 @@ impl Supervisor {
 pub(super) fn end(now: Moment, id: &AttemptId, part: Part, how: Ending, reason: EndReason, step: &mut Step) {
     step.note(now, Fact::EndIntended { id: id.clone(), part, how, reason });
     step.ask(Effect::End { id: id.clone(), part, how });
-}
-
-/// The weakest attribution among writes of this fate or better.
-pub(super) fn weakest(writes: &[Write], fate: Fate) -> Attribution {
-    let of_fate = writes.iter().filter(|w| w.fate == fate || fate == Fate::SalvageOnly && w.fate == Fate::Commit);
-    of_fate.map(|w| w.attribution).max().unwrap_or(Attribution::Inferred)
 }

@@ -3,137 +3,122 @@
 //!
 //! Invariant: nothing is put back before a commit holds it, and the locks are free only after both.
 
-use super::answers::weakest;
 use super::policy::backoff;
 use super::state::{Live, paths};
 use super::{Step, Supervisor};
 use crate::core::agent::OnAbort;
-use crate::core::change::ObjectId;
+use crate::core::change::{Attribution, ObjectId};
 use crate::core::effect::{Effect, Purpose};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::EndReason;
 use crate::core::record::{Fact, Fate, RequeueReason, Write};
 
-impl Supervisor {
-    /// An attempt whose tree ended well will not complete.
-    pub(super) fn fail(&self, now: Moment, seat: Seat, live: &Live, reason: &EndReason, step: &mut Step) {
-        let frozen = live.frozen.map(|(_, commit)| commit);
-        self.fail_with(now, seat, live, reason, &self.agents[seat].latest.writes, frozen, step);
+/// A live attempt as one step knows it: its state, and what the step has found out and not yet
+/// applied.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) now: Moment,
+    pub(super) seat: Seat,
+    pub(super) live: &'a Live,
+    pub(super) writes: &'a [Write],
+    /// The commit that holds its work.
+    pub(super) frozen: Option<ObjectId>,
+}
+
+impl Case<'_> {
+    pub(super) fn note(&self, step: &mut Step, fact: Fact) {
+        step.note(self.now, fact);
     }
 
-    /// As [`Supervisor::fail`], with what this very step has found out.
-    #[expect(clippy::too_many_arguments, reason = "what the step has found is not in the state yet")]
-    pub(super) fn fail_with(
-        &self,
-        now: Moment,
-        seat: Seat,
-        live: &Live,
-        reason: &EndReason,
-        writes: &[Write],
-        frozen: Option<ObjectId>,
-        step: &mut Step,
-    ) {
-        step.note(now, Fact::AttemptFailed { id: live.id.clone(), reason: reason.clone() });
-        self.salvage(now, seat, live, reason, writes, frozen, step);
+    fn paths(&self, want: impl Fn(Fate) -> bool) -> Vec<RepoPath> {
+        paths(self.writes, want)
+    }
+
+    /// Freezes the paths of these fates.
+    pub(super) fn freeze(&self, purpose: Purpose, want: impl Fn(Fate) -> bool) -> Effect {
+        let wanted = self.writes.iter().filter(|write| want(write.fate));
+        let attribution = wanted.map(|write| write.attribution).max().unwrap_or(Attribution::Inferred);
+        Effect::Freeze { id: self.live.id.clone(), purpose, paths: self.paths(want), attribution }
+    }
+}
+
+/// What is the attempt's own: committed or salvaged.
+fn own(fate: Fate) -> bool {
+    fate != Fate::Leave
+}
+
+impl Supervisor {
+    /// An attempt whose tree ended well will not complete.
+    pub(super) fn fail(&self, case: Case<'_>, reason: &EndReason, step: &mut Step) {
+        case.note(step, Fact::AttemptFailed { id: case.live.id.clone(), reason: reason.clone() });
+        self.salvage(case, reason, step);
     }
 
     /// First its work is kept. What was frozen to be committed is that already, unless the attempt
     /// also changed what may not be committed.
-    #[expect(clippy::too_many_arguments, reason = "what the step has found is not in the state yet")]
-    pub(super) fn salvage(
-        &self,
-        now: Moment,
-        seat: Seat,
-        live: &Live,
-        reason: &EndReason,
-        writes: &[Write],
-        frozen: Option<ObjectId>,
-        step: &mut Step,
-    ) {
-        let own = paths(writes, |fate| fate != Fate::Leave);
-        let all_frozen = writes.iter().all(|w| w.fate != Fate::SalvageOnly);
-        match frozen {
-            _ if own.is_empty() => self.finish_failed(now, seat, live, reason, None, step),
-            Some(commit) if all_frozen => self.restore(now, seat, live, reason, writes, Some(commit), step),
-            _ => {
-                let attribution = weakest(writes, Fate::SalvageOnly);
-                step.ask(Effect::Freeze { id: live.id.clone(), purpose: Purpose::Salvage, paths: own, attribution });
-            }
+    pub(super) fn salvage(&self, case: Case<'_>, reason: &EndReason, step: &mut Step) {
+        let all_frozen = case.frozen.is_some() && case.writes.iter().all(|w| w.fate != Fate::SalvageOnly);
+        if case.paths(own).is_empty() {
+            self.finish_failed(Case { frozen: None, ..case }, reason, step);
+        } else if all_frozen {
+            self.restore(case, reason, step);
+        } else {
+            step.ask(case.freeze(Purpose::Salvage, own));
         }
     }
 
     /// Then it is put back, if it is kept and the tree is not to stay as it is. An agent that is tried
     /// again begins afresh, so its files are put back in any case.
-    #[expect(clippy::too_many_arguments, reason = "what the step has found is not in the state yet")]
-    pub(super) fn restore(
-        &self,
-        now: Moment,
-        seat: Seat,
-        live: &Live,
-        reason: &EndReason,
-        writes: &[Write],
-        kept: Option<ObjectId>,
-        step: &mut Step,
-    ) {
-        let wanted = self.agent_plan(seat).on_abort == OnAbort::Restore || self.tries_again(seat, live, reason);
-        match kept {
-            Some(commit) if wanted => {
-                let paths = paths(writes, |fate| fate != Fate::Leave);
-                step.ask(Effect::Restore { id: live.id.clone(), commit, paths });
+    pub(super) fn restore(&self, case: Case<'_>, reason: &EndReason, step: &mut Step) {
+        let restores = self.agent_plan(case.seat).on_abort == OnAbort::Restore;
+        match case.frozen {
+            Some(commit) if restores || self.tries_again(case.seat, case.live, reason) => {
+                step.ask(Effect::Restore { id: case.live.id.clone(), commit, paths: case.paths(own) });
             }
-            _ => self.finish_failed(now, seat, live, reason, kept, step),
-        }
-    }
-
-    /// Its files are put back.
-    pub(super) fn finish_closing(&self, now: Moment, seat: Seat, live: &Live, step: &mut Step) {
-        if let Some(reason) = &live.failing {
-            self.finish_failed(now, seat, live, reason, live.frozen.map(|(_, commit)| commit), step);
+            _ => self.finish_failed(case, reason, step),
         }
     }
 
     /// The attempt is over, and did not complete.
-    pub(super) fn finish_failed(
-        &self,
-        now: Moment,
-        seat: Seat,
-        live: &Live,
-        reason: &EndReason,
-        kept: Option<ObjectId>,
-        step: &mut Step,
-    ) {
-        if kept.or(live.checkpoint).is_none() {
-            step.ask(Effect::Unpin { id: live.id.clone() });
+    pub(super) fn finish_failed(&self, case: Case<'_>, reason: &EndReason, step: &mut Step) {
+        let id = case.live.id.clone();
+        if case.frozen.or(case.live.checkpoint).is_none() {
+            step.ask(Effect::Unpin { id: id.clone() });
         }
-        if !self.tries_again(seat, live, reason) {
-            return self.end_agent(now, live, Some(reason.clone()), step);
+        if !self.tries_again(case.seat, case.live, reason) {
+            return self.end_agent(case.now, case.live, Some(reason.clone()), step);
         }
         let (why, not_before) = match reason {
-            EndReason::RateLimited => (RequeueReason::RateLimit, now),
-            reason => (RequeueReason::Retry(reason.clone()), now + backoff(self.agents[seat].retries)),
+            EndReason::RateLimited => (RequeueReason::RateLimit, case.now),
+            reason => {
+                let pause = backoff(self.agents[case.seat].retries);
+                (RequeueReason::Retry(reason.clone()), case.now + pause)
+            }
         };
-        step.note(now, Fact::AgentRequeued { id: live.id.clone(), why, not_before });
-        self.sweep(seat, step);
+        case.note(step, Fact::AgentRequeued { id, why, not_before });
+        self.sweep(case.seat, step);
     }
 
     /// Its work is on the branch, or there was none. What it changed of files that were dirty before
     /// it is kept beside the branch.
-    pub(super) fn part(&self, now: Moment, _seat: Seat, live: &Live, writes: &[Write], step: &mut Step) {
-        let paths = paths(writes, |fate| fate == Fate::SalvageOnly);
-        if paths.is_empty() {
-            return self.complete(now, live, None, step);
+    pub(super) fn part(&self, case: Case<'_>, step: &mut Step) {
+        let beside = |fate| fate == Fate::SalvageOnly;
+        if case.paths(beside).is_empty() {
+            self.complete(case, false, step);
+        } else {
+            step.ask(case.freeze(Purpose::Salvage, beside));
         }
-        let attribution = weakest(writes, Fate::SalvageOnly);
-        step.ask(Effect::Freeze { id: live.id.clone(), purpose: Purpose::Salvage, paths, attribution });
     }
 
-    pub(super) fn complete(&self, now: Moment, live: &Live, kept: Option<ObjectId>, step: &mut Step) {
-        if kept.is_none() {
-            step.ask(Effect::Unpin { id: live.id.clone() });
+    /// `kept`: its private reference holds something that the branch does not.
+    pub(super) fn complete(&self, case: Case<'_>, kept: bool, step: &mut Step) {
+        if !kept {
+            step.ask(Effect::Unpin { id: case.live.id.clone() });
         }
-        self.end_agent(now, live, None, step);
+        self.end_agent(case.now, case.live, None, step);
     }
 
     /// The end of an agent that holds a lease; `None`: it completed.

@@ -14,6 +14,7 @@ mod answers;
 mod apply;
 mod closing;
 mod policy;
+mod release;
 mod show;
 mod state;
 mod timers;

@@ -27,6 +27,9 @@ pub(super) const LONGEST_PAUSED: Duration = Duration::from_hours(6);
 /// How often placing is tried anew when somebody else commits at the same time.
 pub(super) const MOST_PLACE_TRIES: u32 = 5;
 
+/// A quiet attempt is not looked at more often than this.
+pub(super) const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     2_u32.checked_pow(times).map_or(longest, |factor| first.saturating_mul(factor)).min(longest)
 }

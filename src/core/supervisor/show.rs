@@ -3,7 +3,7 @@
 //! Invariant: computed from the state alone, whenever it is asked for; nothing is remembered for it.
 
 use super::Supervisor;
-use super::state::{Lifecycle, Live, Stage, Wait};
+use super::state::{Lifecycle, Live, Noted, Stage, Wait};
 use crate::core::agent::AgentPlan;
 use crate::core::claim::Pattern;
 use crate::core::ids::{AgentId, Attempt};
@@ -73,6 +73,13 @@ impl Supervisor {
             Some(Obstacle::RunnerFull) => WaitReason::RunnerSlot { runner: plan.runner.clone() },
             _ => WaitReason::Slot,
         })
+    }
+
+    /// What the journal should now say of a waiting agent, if it does not say so yet.
+    pub(super) fn lock_note(&self, seat: Seat) -> Option<WaitReason> {
+        let reason = self.wait_reason(seat)?;
+        let blocked = matches!(reason, WaitReason::Locks { .. } | WaitReason::Reserved { .. });
+        (blocked != (self.agents[seat].noted == Noted::Locked)).then_some(reason)
     }
 
     fn id_of(&self, seat: Seat) -> AgentId {

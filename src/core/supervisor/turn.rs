@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::answers::end;
+use super::policy::SHORTEST_LOOK;
 use super::state::{Lifecycle, Stage, Wait};
 use super::timers::Timer;
 use super::{Step, Supervisor};
@@ -181,6 +182,3 @@ impl Supervisor {
         }
     }
 }
-
-/// A quiet attempt is not looked at more often than this.
-const SHORTEST_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
