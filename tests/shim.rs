@@ -364,11 +364,9 @@ fn be_a_supervisor() {
     let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) else { return };
     Bench::run(async |bench| {
         fs::write(tell, bench.mark()).unwrap();
-        let mut trees = Vec::new();
-        for (_, fixture) in FIXTURES {
-            fs::remove_file(bench.path("up")).ok();
-            trees.push(start(bench, fixture, "exec sleep 1000").await);
-        }
+        // All of them in one tree.
+        let fixtures = FIXTURES.map(|(_, fixture)| fixture).join("\n");
+        let _tree = start(bench, &fixtures, "exec sleep 1000").await;
         fs::write(ready, "").unwrap();
         std::future::pending::<()>().await;
     });
@@ -382,10 +380,13 @@ fn nothing_survives_a_killed_supervisor() {
     Bench::run(async |bench| {
         let (tell, ready) = (bench.path("tell"), bench.path("ready"));
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "be_a_supervisor"]).env(TELL, &tell).env(READY, &ready);
+        command.args(["--ignored", "--exact", "--nocapture", "be_a_supervisor"]).env(TELL, &tell).env(READY, &ready);
         command.env("TMPDIR", bench.path("")).stdout(std::process::Stdio::null());
         let mut supervisor = command.spawn().unwrap();
-        until("all trees", || ready.exists().then_some(()));
+        until("all trees", || {
+            assert_eq!(supervisor.try_wait().unwrap(), None, "the supervisor ended by itself");
+            ready.exists().then_some(())
+        });
         let mark = fs::read_to_string(&tell).unwrap();
         assert!(Bench::marked(&mark).len() > FIXTURES.len());
         supervisor.kill().unwrap();
