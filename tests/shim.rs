@@ -344,3 +344,53 @@ fn with_a_cgroup_nothing_survives_and_it_is_removed() {
         });
     }
 }
+
+#[test]
+fn two_streams_may_share_a_log() {
+    Bench::run(async |bench| {
+        let wish = bench.sh("echo a; echo b >&2; echo c; ./none").with(|spec| spec.stderr.clone_from(&spec.stdout));
+        let mut tree = wish.spawn().await.unwrap();
+        assert_eq!(tree.ended().await, Exit::Code(127));
+        assert!(tree.output.starts_with(b"a\nb\nc\n") && tree.output.len() > 6);
+        assert_eq!(tree.log("stdout.log"), tree.output);
+        assert_eq!((tree.record().stdout.bytes, tree.record().stderr.bytes), (tree.output.len() as u64, 0));
+    });
+}
+
+/// Not a test of its own: the supervisor that the next one kills.
+#[test]
+#[ignore = "a part of another test"]
+fn be_a_supervisor() {
+    let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) else { return };
+    Bench::run(async |bench| {
+        fs::write(tell, bench.mark()).unwrap();
+        // All of them in one tree.
+        let fixtures = FIXTURES.map(|(_, fixture)| fixture).join("\n");
+        let _tree = start(bench, &fixtures, "exec sleep 1000").await;
+        fs::write(ready, "").unwrap();
+        std::future::pending::<()>().await;
+    });
+}
+
+const TELL: &str = "SUPERVISE_TEST_TELL";
+const READY: &str = "SUPERVISE_TEST_READY";
+
+#[test]
+fn nothing_survives_a_killed_supervisor() {
+    Bench::run(async |bench| {
+        let (tell, ready) = (bench.path("tell"), bench.path("ready"));
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "--nocapture", "be_a_supervisor"]).env(TELL, &tell).env(READY, &ready);
+        command.env("TMPDIR", bench.path("")).stdout(std::process::Stdio::null());
+        let mut supervisor = command.spawn().unwrap();
+        until("all trees", || {
+            assert_eq!(supervisor.try_wait().unwrap(), None, "the supervisor ended by itself");
+            ready.exists().then_some(())
+        });
+        let mark = fs::read_to_string(&tell).unwrap();
+        assert!(Bench::marked(&mark).len() > FIXTURES.len());
+        supervisor.kill().unwrap();
+        supervisor.wait().unwrap();
+        until("the end of all", || Bench::marked(&mark).is_empty().then_some(()));
+    });
+}

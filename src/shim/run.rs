@@ -15,7 +15,7 @@ use rustix::process::{WaitOptions, wait};
 use super::clock;
 use super::ending::{Ender, ORPHAN_GRACE};
 use super::link::Link;
-use super::logs::Log;
+use super::logs::{Kept, Log};
 use super::record::{Cause, ExitRecord};
 use super::start::{Started, become_shim, start};
 use super::wire::{Order, Report};
@@ -82,7 +82,8 @@ struct Shim {
     link: Link,
     signals: SignalFd,
     stdout: Stream,
-    stderr: Stream,
+    /// `None`: it goes where standard output goes.
+    stderr: Option<Stream>,
     /// Number and start time.
     leader: (u32, u64),
     exit: Option<Exit>,
@@ -108,7 +109,7 @@ impl Shim {
             link,
             signals,
             stdout: stream(started.stdout),
-            stderr: stream(started.stderr),
+            stderr: started.stderr.map(stream),
             leader: (started.pid, started.start),
             exit: None,
             ender: Ender::new(std::process::id(), started.cgroup.clone()),
@@ -170,7 +171,7 @@ impl Shim {
             cgroup: self.cgroup.is_some(),
             survivors,
             stdout: self.stdout.log.finish().into(),
-            stderr: self.stderr.log.finish().into(),
+            stderr: self.stderr.map_or_else(Kept::default, |stderr| stderr.log.finish()).into(),
         };
         let written = record.write(&self.terms.exit_record);
         self.link.report(&Report::Ended { exit, survivors: left });
@@ -192,7 +193,7 @@ impl Shim {
         if let Some(pipe) = &self.stdout.pipe {
             fds[2] = PollFd::new(pipe, PollFlags::IN);
         }
-        if let Some(pipe) = &self.stderr.pipe {
+        if let Some(pipe) = self.stderr.as_ref().and_then(|stderr| stderr.pipe.as_ref()) {
             fds[3] = PollFd::new(pipe, PollFlags::IN);
         }
         let timeout = self.ender.deadline().map(|deadline| deadline.saturating_duration_since(now));
@@ -258,7 +259,9 @@ impl Shim {
 
     fn read_stderr(&mut self, reads: usize) {
         let link = &mut self.link;
-        self.stderr.read(&mut self.buffer, reads, |_| link.alive(clock::now()));
+        if let Some(stderr) = &mut self.stderr {
+            stderr.read(&mut self.buffer, reads, |_| link.alive(clock::now()));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! environment. It leads a process group of its own, in the shim's session.
 
 use std::fs::{self, File};
-use std::io::{self, PipeReader, Write};
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -24,7 +24,8 @@ pub(super) struct Started {
     pub(super) pid: u32,
     pub(super) start: u64,
     pub(super) stdout: (PipeReader, Log),
-    pub(super) stderr: (PipeReader, Log),
+    /// `None`: it goes where standard output goes.
+    pub(super) stderr: Option<(PipeReader, Log)>,
     /// The cgroup that it is in.
     pub(super) cgroup: Option<PathBuf>,
 }
@@ -71,8 +72,13 @@ pub(super) fn start(launch: Launch) -> Result<Started, Refusal> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(Step::Prepare)(error)),
         _ => {}
     }
-    let (out, out_end, out_log) = log_and_pipe(&launch.stdout, launch.log_limit).map_err(at(Step::Stdout))?;
-    let (err, err_end, err_log) = log_and_pipe(&launch.stderr, launch.log_limit).map_err(at(Step::Stderr))?;
+    let (stdout, out_end) = log_and_pipe(&launch.stdout, launch.log_limit).map_err(at(Step::Stdout))?;
+    let (stderr, err_end) = if launch.stderr == launch.stdout {
+        (None, out_end.try_clone().map_err(at(Step::Stderr))?)
+    } else {
+        let (stderr, end) = log_and_pipe(&launch.stderr, launch.log_limit).map_err(at(Step::Stderr))?;
+        (Some(stderr), end)
+    };
     let stdin = launch.stdin.map_or(Ok(Stdio::null()), |bytes| prompt(&bytes)).map_err(at(Step::Stdin))?;
 
     let mut arguments = launch.argv.into_iter();
@@ -90,14 +96,14 @@ pub(super) fn start(launch: Launch) -> Result<Started, Refusal> {
     let pid = spawned.map_err(at(Step::Exec))?.id();
     // It cannot be gone: nobody has waited for it.
     let start = tree::look(pid).map_or(0, |process| process.start);
-    Ok(Started { pid, start, stdout: (out, out_log), stderr: (err, err_log), cgroup })
+    Ok(Started { pid, start, stdout, stderr, cgroup })
 }
 
-fn log_and_pipe(path: &Path, limit: u64) -> io::Result<(PipeReader, Stdio, Log)> {
+fn log_and_pipe(path: &Path, limit: u64) -> io::Result<((PipeReader, Log), PipeWriter)> {
     let log = Log::create(path, limit)?;
     let (reader, writer) = io::pipe()?;
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    Ok((reader, writer.into(), log))
+    Ok(((reader, log), writer))
 }
 
 /// The prompt as a file without a name: written at once, so that no loop has to feed a pipe, and read

@@ -102,9 +102,18 @@ impl Bench {
         Wish { bench: self, spec, backlog: 64 }
     }
 
-    /// The processes that carry the mark, by name.
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// The processes of this bench that live, by name.
     pub(crate) fn survivors(&self) -> Vec<String> {
-        let mark = format!("{MARK}={}", self.mark);
+        Self::marked(&self.mark)
+    }
+
+    /// The processes that carry this mark.
+    pub(crate) fn marked(mark: &str) -> Vec<String> {
+        let mark = format!("{MARK}={mark}");
         let carries = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
         let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
         entries

@@ -62,7 +62,8 @@ pub struct TreeSpec {
     pub cwd: PathBuf,
     /// What it reads on standard input; `None`: `/dev/null`.
     pub stdin: Option<Vec<u8>>,
-    /// Log files; their directories exist. The two must differ.
+    /// Log files; their directories exist. Where both are the same path, both streams are one: one log
+    /// in the order of writing, one [`TreeNews::Output`].
     pub stdout: PathBuf,
     pub stderr: PathBuf,
     /// Bytes kept of each log: half from its beginning, half from its end.
