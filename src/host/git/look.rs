@@ -35,7 +35,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) seen: Vec<Seen>,
-    pub(super) bare_dirs: Vec<RepoPath>,
+    pub(super) dirs: Vec<RepoPath>,
     pub(super) index: Arc<Index>,
 }
 
@@ -81,11 +81,11 @@ impl Known for Oracle<'_> {
 impl Repository {
     pub(super) fn look(&mut self, scope: &Scope) -> Result<Look, GitError> {
         if scope.is_empty() {
-            return Ok(Look { seen: Vec::new(), bare_dirs: Vec::new(), index: Arc::default() });
+            return Ok(Look { seen: Vec::new(), dirs: Vec::new(), index: Arc::default() });
         }
         let index = self.index()?;
         let mut oracle = Oracle { index: &index, objects: &self.objects, listed: None };
-        let Walk { found, bare_dirs } = walk::walk(&self.root, scope, &mut oracle)?;
+        let Walk { found, dirs } = walk::walk(&self.root, scope, &mut oracle)?;
         self.look_for_attributes(&index, found.iter().any(|f| f.path.as_bytes().ends_with(b".gitattributes")));
         let index_time = index.stamp.map_or((0, 0), |s| s.mtime);
         let mut seen = Vec::with_capacity(found.len());
@@ -128,7 +128,7 @@ impl Repository {
             seen.sort_by(|a, b| a.path.cmp(&b.path));
             seen.dedup_by(|a, b| a.path == b.path);
         }
-        Ok(Look { seen, bare_dirs, index })
+        Ok(Look { seen, dirs, index })
     }
 
     /// What git would record of it now, stored; `None`: nothing is there.
