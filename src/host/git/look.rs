@@ -143,7 +143,11 @@ impl Repository {
         let Some(mode) = self.mode_of(stat, before.or_else(|| seen.item.and_then(|i| Mode::from_bits(i.mode)))) else {
             return Ok(None);
         };
-        self.objects.store(&self.root, &seen.path, stat, mode).map(Some)
+        match self.objects.store(&self.root, &seen.path, stat, mode) {
+            // It went away since the look.
+            Err(GitError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            stored => stored.map(Some),
+        }
     }
 
     /// The mode of a file, where `core.fileMode` is off what it was before.
@@ -211,7 +215,12 @@ impl Repository {
         if seen.nested && item.mode != Mode::Submodule.bits() {
             return Ok(true);
         }
-        Ok(self.store_seen(seen, None)?.map(|s| s.entry) != item.entry())
+        match self.store_seen(seen, None) {
+            Ok(stored) => Ok(stored.map(|s| s.entry) != item.entry()),
+            // What cannot be read, or does not hold still, is not known to be as git has it.
+            Err(GitError::Io { .. } | GitError::Unsteady(_)) => Ok(true),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -128,8 +128,19 @@ impl Walker<'_> {
         depth: usize,
     ) -> Result<(), GitError> {
         if stat.is_dir() {
-            let fd = open_dir_at(base, name).map_err(GitError::io(format!("opening `{path}`")))?;
-            let Some(fd) = fd else { return Ok(()) };
+            let fd = match open_dir_at(base, name) {
+                Ok(Some(fd)) => fd,
+                Ok(None) => return Ok(()),
+                // Somebody's private directory is no reason to stop, unless it is what we are asked about.
+                Err(e)
+                    if e.kind() == std::io::ErrorKind::PermissionDenied
+                        && !self.scope.names(&path)
+                        && !self.known.tracked_beneath(path.as_bytes()) =>
+                {
+                    return Ok(());
+                }
+                Err(e) => return Err(GitError::io(format!("opening `{path}`"))(e)),
+            };
             if is_repository(fd.as_fd()) {
                 if self.known.tracked(path.as_bytes()) || !self.known.ignored(&path, true)? {
                     self.out.found.push(Found { path, stat, what: What::Nested });
