@@ -1,11 +1,17 @@
 //! What people and programs are shown: a run told line by line, the report, the documents.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use supervise::core::agent::{
+    AgentPlan, Dependency, IgnoredPaths, OnAbort, OnConflict, OnDenied, OnDependencyFailure, OnOutsideEdit,
+    OnUndeclared, Plan, Priority, Rank, RetryMode,
+};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use supervise::core::claim::Claim;
 use supervise::core::effect::{Ending, Part, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use supervise::core::lifecycle::State;
@@ -324,6 +330,77 @@ fn the_document_of_a_run_has_every_key() {
         assert_eq!(agents[3][key], Value::Null, "{key}");
     }
     assert_eq!(keys(&agents[3]), keys(&agents[0]));
+}
+
+fn plan() -> Plan {
+    let agent_plan = |id: &str, position: u32, depends_on: Vec<Dependency>| AgentPlan {
+        id: agent(id),
+        name: id.to_owned(),
+        rank: Rank { phase: 0, priority: Priority::DEFAULT, position },
+        runner: RunnerName::new("codex"),
+        claim: Claim::default(),
+        depends_on,
+        on_dependency_failure: OnDependencyFailure::default(),
+        timeout: Duration::from_mins(10),
+        idle_timeout: None,
+        lock_timeout: Duration::from_mins(10),
+        grace: Duration::from_secs(10),
+        retries: 0,
+        retry: RetryMode::default(),
+        verify: None,
+        on_undeclared: OnUndeclared::default(),
+        on_conflict: OnConflict::default(),
+        on_abort: OnAbort::default(),
+        on_outside_edit: OnOutsideEdit::default(),
+        on_denied: OnDenied::default(),
+        ignored: IgnoredPaths::default(),
+        expect_changes: false,
+    };
+    let after = Dependency { on: agent("writer"), wait_for_completion: false };
+    Plan {
+        phases: vec![],
+        agents: vec![agent_plan("writer", 0, vec![]), agent_plan("reader", 1, vec![after])],
+        max_concurrent: std::num::NonZeroU32::new(4).unwrap(),
+        runner_limits: BTreeMap::new(),
+        stop_at: None,
+        max_failures: None,
+        max_tokens: None,
+        checkpoint_interval: None,
+        allow_dirty: false,
+    }
+}
+
+#[test]
+fn the_snapshot_tells_who_holds_what() {
+    let mut writer = agent_view("writer", State::Running);
+    writer.attempt = Some(Attempt(1));
+    writer.pid = Some(4711);
+    writer.started_at = Some(Moment(1_500));
+    writer.locks.exclusive = vec!["src/*.rs".to_owned()];
+    let mut reader = agent_view("reader", State::Blocked);
+    reader.why = Why::Waits(WaitReason::Locks { holders: vec![agent("writer")] });
+    reader.depends_on = vec![agent("writer")];
+    reader.locks.shared = vec!["src/".to_owned()];
+    let running = RunView { agents: vec![writer, reader], state: RunState::Running, ended_at: None, ..view() };
+
+    let snapshot = documents::orchestrator(&running, &plan(), &setting(80), Moment(2_000));
+    let snapshot = serde_json::to_value(snapshot).unwrap();
+    assert_eq!(snapshot["active_agents"], json!(["writer"]));
+    assert_eq!(snapshot["file_locks"], json!({"src/*.rs": [{"agent": "writer", "mode": "exclusive"}]}));
+    assert_eq!(snapshot["dependencies"], json!({"reader": ["writer"]}));
+    assert_eq!(snapshot["conflicts"], json!([]));
+    assert_eq!(snapshot["coordination_rules"]["max_concurrent_agents"], 4);
+    assert_eq!(snapshot["updated_at"], "2026-11-24T12:04:33.000Z");
+    assert_eq!(
+        snapshot["agents"]["reader"],
+        json!({
+            "name": "reader", "status": "BLOCKED", "priority": 3, "phase": null, "pid": null, "attempt": null,
+            "file_locks": [], "shared_locks": ["src/"], "dependencies": ["writer"], "wait_for_completion": false,
+            "timeout": 600, "started_at": null, "ended_at": null,
+            "reason": {"kind": "locks", "text": "locked by writer"}, "commit": null,
+        })
+    );
+    assert_eq!(snapshot["agents"]["writer"]["started_at"], "2026-11-24T12:04:32.500Z");
 }
 
 /// The words of the documents are those of the journal.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::session::SessionErrors;
+
 /// Every way in which `supervise` ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -48,15 +50,31 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A command that could not do what was asked: the report to print, and the code to end with.
+/// A command that could not do what was asked: what to print, and the code to end with.
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
-    pub report: miette::Report,
+    pub what: What,
+}
+
+/// What a failure prints on standard error.
+#[derive(Debug)]
+pub enum What {
+    /// One error, its causes, and what to do.
+    Report(miette::Report),
+    /// All that is wrong with a session.
+    Session(Box<SessionErrors>),
 }
 
 impl Failure {
     pub fn new(exit: Exit, error: impl Into<miette::Report>) -> Self {
-        Self { exit, report: error.into() }
+        Self { exit, what: What::Report(error.into()) }
+    }
+
+    /// A session that cannot be used: invalid, or nothing of it is selected.
+    #[must_use]
+    pub fn session(errors: SessionErrors) -> Self {
+        let exit = if errors.nothing_selected() { Exit::NothingSelected } else { Exit::Invalid };
+        Self { exit, what: What::Session(Box::new(errors)) }
     }
 }

@@ -3,11 +3,26 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod demo;
+pub mod doctor;
 pub mod exit;
+pub mod init;
+pub mod progress;
+pub mod run;
+pub mod schema;
+pub mod select;
 
-pub use exit::{Exit, Failure};
+pub use exit::{Exit, Failure, What};
+pub use select::SelectArgs;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::render::diagnostic;
+use crate::render::style::Palette;
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -17,10 +32,144 @@ pub enum Format {
     Json,
 }
 
+/// How a run is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RunFormat {
+    #[default]
+    Human,
+    Json,
+    Jsonl,
+}
+
 /// What every command takes.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Common {
     /// Work in the repository that DIR is in
     #[arg(short = 'C', value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
+}
+
+/// Runs several coding agents in one git working tree: ordered, locked, contained, and committed
+/// separately
+#[derive(Debug, Parser)]
+#[command(name = "supervise", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "`supervise SESSION` is `supervise run SESSION`. Begin with `supervise demo`, then `supervise init`."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::RunArgs),
+    Init(init::InitArgs),
+    Schema(schema::SchemaArgs),
+    Demo(demo::DemoArgs),
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Parses the command line, does what it says, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(with_verb(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; everything else is wrong usage.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Invalid.into() } else { Exit::Success.into() };
+        }
+    };
+    log_to_stderr();
+    let result = match &cli.verb {
+        Verb::Run(args) => run::run(args, &cli.common),
+        Verb::Init(args) => init::run(args, &cli.common),
+        Verb::Schema(args) => schema::run(args, &cli.common),
+        Verb::Demo(args) => demo::run(args, &cli.common),
+        Verb::Doctor(args) => doctor::run(args, &cli.common),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            match &failure.what {
+                What::Report(report) => anstream::eprintln!("{report:?}"),
+                What::Session(errors) => anstream::eprint!("{}", diagnostic::errors(errors.as_ref(), look())),
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+/// `supervise SESSION` is `supervise run SESSION`: puts the verb in where the first word that is not
+/// an option is no verb but looks like a session: `-`, a name with a dot or a slash in it, a file.
+fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(word) = arguments.get(at) {
+        let word = word.to_string_lossy();
+        if word == "-C" {
+            at += 2;
+        } else if word == "-" || (!word.starts_with('-') && looks_like_a_session(&word)) {
+            arguments.insert(at, "run".into());
+            break;
+        } else if word.starts_with("-C") {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    arguments
+}
+
+fn looks_like_a_session(word: &str) -> bool {
+    let verb = Cli::command().find_subcommand(word).is_some();
+    !verb && (word.contains(['.', '/']) || std::path::Path::new(word).is_file())
+}
+
+/// Diagnostics for developers of supervise: off unless SUPERVISE_LOG asks for them.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SUPERVISE_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    debug_assert!(started.is_ok(), "nobody else sets up logging");
+}
+
+/// How problems of a session are shown on standard error.
+pub(crate) fn look() -> diagnostic::Look {
+    use std::io::IsTerminal as _;
+    let stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let color = progress::palette_for(&stderr) == Palette::Colour;
+        diagnostic::Look::Graphical { color, width: progress::report_width() }
+    } else {
+        diagnostic::Look::Plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn check(words: &[&str], expected: &[&str]) {
+        let words = words.iter().map(OsString::from).collect();
+        assert_eq!(with_verb(words), expected.iter().map(OsString::from).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_session_needs_no_verb() {
+        check(&["s", "a.toml", "-j", "2"], &["s", "run", "a.toml", "-j", "2"]);
+        check(&["s", "-C", "dir", "x/y"], &["s", "-C", "dir", "run", "x/y"]);
+        check(&["s", "-"], &["s", "run", "-"]);
+        check(&["s", "run", "a.toml"], &["s", "run", "a.toml"]);
+        check(&["s", "chekc"], &["s", "chekc"]);
+        check(&["s", "--help"], &["s", "--help"]);
+    }
 }

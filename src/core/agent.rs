@@ -111,6 +111,14 @@ pub struct AgentPlan {
     pub expect_changes: bool,
 }
 
+impl AgentPlan {
+    /// Does it run although a dependency did not complete?
+    #[must_use]
+    pub fn runs_anyway(&self) -> bool {
+        self.on_dependency_failure == OnDependencyFailure::Run
+    }
+}
+
 /// An edge to an agent that must have completed, or (where `wait_for_completion` is false) started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {

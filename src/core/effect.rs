@@ -27,8 +27,9 @@ pub enum Effect {
     Freeze { id: AttemptId, purpose: Purpose, paths: Vec<RepoPath>, attribution: Attribution },
     /// Measure and freeze a living attempt's work. → `Checkpointed`
     Checkpoint { id: AttemptId },
-    /// Run the verify command. → `Verified`
-    Verify { id: AttemptId, slot: Slot, commit: ObjectId },
+    /// Run the verify command; `commit` is the frozen work, `None` where nothing was changed.
+    /// → `Verified`
+    Verify { id: AttemptId, slot: Slot, commit: Option<ObjectId> },
     /// Take `index.lock`, check branch and files, rebuild on HEAD if it moved. → `PlacePrepared`
     PreparePlace { id: AttemptId, commit: ObjectId },
     /// Move the branch, refresh the index, let go of `index.lock`. → `Placed`

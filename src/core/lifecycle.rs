@@ -44,14 +44,13 @@ impl State {
             Waiting,
         };
         match self {
-            Registered => matches!(next, Waiting),
             Waiting | Blocked => {
                 self != next && matches!(next, Waiting | Blocked | Running | Skipped | Terminated | Failed)
             }
             Running => matches!(next, Completing | Conflict | Timeout | Failed | Terminated | Waiting),
             Conflict => matches!(next, Running | Completing | Timeout | Failed | Terminated | Waiting),
             Completing => matches!(next, Completed | Failed | Terminated | Waiting),
-            Timeout | Failed | Terminated | Skipped => matches!(next, Waiting),
+            Registered | Timeout | Failed | Terminated | Skipped => matches!(next, Waiting),
             Completed => false,
         }
     }
@@ -84,5 +83,39 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table, one row a state: `.` no, `x` yes, columns in the order of [`State::ALL`].
+    #[test]
+    fn the_legal_steps_are_these() {
+        let table = [
+            // Reg Wai Blo Run Cpl Con Cmp Tim Ter Fai Ski
+            (State::Registered, ".x........."),
+            (State::Waiting, "..xx....xxx"),
+            (State::Blocked, ".x.x....xxx"),
+            (State::Running, ".x..xx.xxx."),
+            (State::Completing, ".x....x.xx."),
+            (State::Conflict, ".x.xx..xxx."),
+            (State::Completed, "..........."),
+            (State::Timeout, ".x........."),
+            (State::Terminated, ".x........."),
+            (State::Failed, ".x........."),
+            (State::Skipped, ".x........."),
+        ];
+        for (from, row) in table {
+            let got: String = State::ALL.iter().map(|to| if from.may_become(*to) { 'x' } else { '.' }).collect();
+            assert_eq!(got, row, "{from}");
+        }
+    }
+
+    #[test]
+    fn only_ends_are_ends() {
+        let ends: Vec<&str> = State::ALL.iter().filter(|s| s.is_end()).map(|s| s.as_str()).collect();
+        assert_eq!(ends, ["COMPLETED", "TIMEOUT", "TERMINATED", "FAILED", "SKIPPED"]);
     }
 }

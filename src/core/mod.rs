@@ -8,14 +8,17 @@
 //! every system call (`host`, `shim`).
 
 pub mod agent;
+pub mod attribution;
 pub mod change;
 pub mod claim;
 pub mod effect;
 pub mod event;
 pub mod ids;
+pub(crate) mod lease;
 pub mod lifecycle;
 pub mod moment;
 pub mod path;
+pub(crate) mod queue;
 pub mod reason;
 pub mod record;
 pub mod supervisor;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ids::{AgentId, RunnerName};
+use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
 
@@ -112,6 +113,50 @@ pub enum EndReason {
     },
     /// `max_failures`, `max_tokens` or `stop_at` was reached before it started.
     LimitReached(Limit),
+}
+
+impl WaitReason {
+    /// WAITING, or BLOCKED where a lock or a dirty claim is in the way.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self {
+            Self::Locks { .. } | Self::Reserved { .. } | Self::DirtyClaim { .. } => State::Blocked,
+            _ => State::Waiting,
+        }
+    }
+}
+
+impl EndReason {
+    /// The end that this reason leads to.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self {
+            Self::Exit(_)
+            | Self::RunnerFailed { .. }
+            | Self::RateLimited
+            | Self::SpawnFailed { .. }
+            | Self::VerifyFailed { .. }
+            | Self::VerifyTimeout { .. }
+            | Self::NoChanges
+            | Self::DirtyClaim { .. }
+            | Self::BranchMoved
+            | Self::ChangedUnderneath { .. }
+            | Self::OutsideEdit { .. }
+            | Self::Git { .. }
+            | Self::Hook { .. } => State::Failed,
+            Self::Timeout { .. } | Self::IdleTimeout { .. } => State::Timeout,
+            Self::Interrupted(_) | Self::Stopped | Self::ShimLost => State::Terminated,
+            Self::DependencyFailed { .. } | Self::PhaseFailed { .. } | Self::LimitReached(_) => State::Skipped,
+        }
+    }
+
+    /// May a further attempt end otherwise? Not where the branch is no longer the run's, nor where
+    /// somebody ended it.
+    #[must_use]
+    pub fn may_be_retried(&self) -> bool {
+        matches!(self.state(), State::Failed | State::Timeout)
+            && !matches!(self, Self::BranchMoved | Self::DirtyClaim { .. })
+    }
 }
 
 /// A limit of the whole session.

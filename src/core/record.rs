@@ -79,7 +79,7 @@ pub enum Fact {
         how: Ending,
         reason: EndReason,
     },
-    /// A quiet attempt was looked at and let live; the next look is due then.
+    /// A quiet attempt is looked at, or was and is let live; the next look is due then.
     Sampled {
         id: AttemptId,
         next: Moment,
@@ -95,6 +95,11 @@ pub enum Fact {
         id: AttemptId,
         writes: Vec<Write>,
     },
+    /// The intent to freeze a living attempt's work.
+    CheckpointIntended {
+        id: AttemptId,
+    },
+    /// `None`: nothing had changed since the last, or it failed (then a `Trouble` says so).
     Checkpointed {
         id: AttemptId,
         commit: Option<ObjectId>,
@@ -126,6 +131,12 @@ pub enum Fact {
         id: AttemptId,
         restored: Vec<RepoPath>,
         left: Vec<RepoPath>,
+    },
+    /// Its tree ended well, but the attempt will not complete, for this reason: what it wrote is
+    /// salvaged and put back before it ends.
+    AttemptFailed {
+        id: AttemptId,
+        reason: EndReason,
     },
     /// Something of the attempt's closing failed that does not change its end (say, no salvage could
     /// be made); bounded text for the report.
@@ -249,9 +260,17 @@ pub enum Fate {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    MeasureFailed { error: String },
-    SalvageFailed { error: String },
-    CheckpointFailed { error: String },
+    MeasureFailed {
+        error: String,
+    },
+    SalvageFailed {
+        error: String,
+    },
+    CheckpointFailed {
+        error: String,
+    },
+    /// Somebody committed while its work was being placed; it is prepared again.
+    PlaceMoved,
 }
 
 /// Why an agent goes back to the queue.

@@ -4,11 +4,15 @@
 //! checksum (CRC-32, IEEE 802.3) covers every byte before `,"crc"`. JSON escapes control characters,
 //! so no text of an agent can end a line.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer as _, VariantAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
-use super::wire::{In, Out, via};
+use super::wire::{Out, Wire as _, via};
 use crate::core::ids::RunId;
 use crate::core::moment::Moment;
 use crate::core::record::{Fact, Record};
@@ -65,12 +69,14 @@ pub struct Entry {
 
 /// The part of a record's line that is not the fact's.
 #[derive(Deserialize)]
-struct Place {
+struct Place<'a> {
     seq: u64,
     #[serde(with = "via")]
     at: Timestamp,
     #[serde(with = "via")]
     t: Moment,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
 }
 
 const SEAL: usize = r#","crc":"00000000"}"#.len();
@@ -106,11 +112,17 @@ pub(super) fn write_record(out: &mut Vec<u8>, seq: u64, at: &str, record: &Recor
 fn write_open(out: &mut Vec<u8>, seq: u64, at: &str, record: &Record) -> Result<(), JournalError> {
     use std::io::Write as _;
     // Writing into memory does not fail.
-    let _ = write!(out, r#"{{"seq":{seq},"at":"{at}","t":{},"#, record.at.0);
-    let brace = out.len();
+    let _ = write!(out, r#"{{"seq":{seq},"at":"{at}","t":{},"kind":"#, record.at.0);
+    let form = out.len();
     serde_json::to_writer(&mut *out, &Out(&record.fact)).map_err(|source| JournalError::Encode { source })?;
-    out.remove(brace);
-    out.pop();
+    // serde's form is `{"KIND":{FIELDS}}`; the line's is `"KIND",FIELDS`.
+    let Some(colon) = out[form..].windows(2).position(|pair| pair == b":{") else {
+        return Err(JournalError::Encode { source: serde::ser::Error::custom("a fact without fields") });
+    };
+    out.truncate(out.len() - 2);
+    out[form + colon] = b',';
+    out.remove(form + colon + 1);
+    out.remove(form);
     Ok(())
 }
 
@@ -179,7 +191,59 @@ pub(super) fn read_header(line: &[u8]) -> FirstLine {
 
 /// Reads a sound line.
 pub(super) fn read_record(line: &[u8]) -> Result<Entry, serde_json::Error> {
-    let place: Place = serde_json::from_slice(line)?;
-    let In(fact) = serde_json::from_slice::<In<Fact>>(line)?;
+    let place: Place<'_> = serde_json::from_slice(line)?;
+    let fact = Fact::from_wire(Tagged { kind: &place.kind, line })?;
     Ok(Entry { seq: place.seq, at: place.at, record: Record { at: place.t, fact } })
+}
+
+/// A line as an enum of serde: its kind is the variant, and the whole line holds the variant's
+/// fields. (An internally tagged enum would first copy every line into a tree of values.)
+struct Tagged<'a> {
+    kind: &'a str,
+    line: &'a [u8],
+}
+
+impl<'de> Deserializer<'de> for Tagged<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_enum(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> EnumAccess<'de> for Tagged<'de> {
+    type Error = serde_json::Error;
+    type Variant = Fields<'de>;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Fields<'de>), Self::Error> {
+        let kind: StrDeserializer<'de, serde_json::Error> = self.kind.into_deserializer();
+        Ok((seed.deserialize(kind)?, Fields(self.line)))
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'de> VariantAccess<'de> for Fields<'de> {
+    type Error = serde_json::Error;
+
+    fn unit_variant(self) -> Result<(), Self::Error> {
+        Err(serde::de::Error::custom("a fact has fields"))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Self::Error> {
+        seed.deserialize(&mut serde_json::Deserializer::from_slice(self.0))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("a fact has named fields"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Self::Error> {
+        serde_json::Deserializer::from_slice(self.0).deserialize_map(visitor)
+    }
 }

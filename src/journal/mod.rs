@@ -10,6 +10,7 @@
 mod forms;
 mod line;
 mod read;
+mod reasons;
 mod wire;
 mod write;
 
@@ -80,5 +81,11 @@ impl JournalError {
             | Self::Sync { .. }
             | Self::Poisoned { .. } => "check the disk and the permissions of the repository's git directory",
         }
+    }
+}
+
+impl miette::Diagnostic for JournalError {
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        Some(Box::new(JournalError::help(self)))
     }
 }

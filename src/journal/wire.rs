@@ -93,6 +93,22 @@ impl<T: Wire> Wire for Vec<T> {
     }
 }
 
+/// Gives a core type the form of its mirror.
+macro_rules! mirrored {
+    ($($core:ty => $mirror:ident),+ $(,)?) => {$(
+        impl Wire for $core {
+            fn to_wire<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                $mirror::serialize(self, out)
+            }
+            fn from_wire<'de, D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                $mirror::deserialize(input)
+            }
+        }
+    )+};
+}
+
+pub(super) use mirrored;
+
 /// Types that are one number.
 macro_rules! number {
     ($($core:ident($n:ty)),+) => {$(

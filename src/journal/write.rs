@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
@@ -27,7 +28,8 @@ pub struct Journal {
     file: Arc<File>,
     next_seq: u64,
     len: u64,
-    poisoned: bool,
+    /// Shared with the sync points: a failed sync ends the writing.
+    poisoned: Arc<AtomicBool>,
     buffer: Vec<u8>,
 }
 
@@ -51,6 +53,7 @@ pub struct Committed<E> {
 pub struct SyncPoint {
     path: Arc<PathBuf>,
     file: Arc<File>,
+    poisoned: Arc<AtomicBool>,
     upto: u64,
 }
 
@@ -93,7 +96,7 @@ impl Journal {
             file: Arc::new(file),
             next_seq,
             len,
-            poisoned: false,
+            poisoned: Arc::default(),
             buffer: Vec::new(),
         }
     }
@@ -108,7 +111,7 @@ impl Journal {
     /// are committed. Without records nothing is written, and the effects wait for what was
     /// appended before.
     pub fn append<E>(&mut self, records: &[Record], effects: E, wall: Timestamp) -> Result<Appended<E>, JournalError> {
-        if self.poisoned {
+        if self.poisoned.load(Ordering::Acquire) {
             return Err(JournalError::Poisoned { path: self.path.to_path_buf() });
         }
         if !records.is_empty() {
@@ -123,7 +126,7 @@ impl Journal {
         Ok(Appended { upto: self.len, effects })
     }
 
-    /// The entries that the last [`Journal::append`] of these records made.
+    /// `records` as entries, right after the [`Journal::append`] that wrote them at `wall`.
     #[must_use]
     pub fn entries(&self, records: &[Record], wall: Timestamp) -> Vec<Entry> {
         let first = self.next_seq - records.len() as u64;
@@ -133,7 +136,12 @@ impl Journal {
     /// A sync of all that has been appended so far, to be run here or on another thread.
     #[must_use]
     pub fn sync_point(&self) -> SyncPoint {
-        SyncPoint { path: Arc::clone(&self.path), file: Arc::clone(&self.file), upto: self.len }
+        SyncPoint {
+            path: Arc::clone(&self.path),
+            file: Arc::clone(&self.file),
+            poisoned: Arc::clone(&self.poisoned),
+            upto: self.len,
+        }
     }
 
     fn write_buffer(&mut self) -> Result<(), JournalError> {
@@ -146,7 +154,9 @@ impl Journal {
             return Ok(());
         };
         // Half a batch in the middle of the file would be damage: take it out again.
-        self.poisoned = self.file.set_len(self.len).is_err();
+        if self.file.set_len(self.len).is_err() {
+            self.poisoned.store(true, Ordering::Release);
+        }
         let path = self.path.to_path_buf();
         Err(match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -159,12 +169,15 @@ impl Journal {
 
 impl SyncPoint {
     /// Blocks until everything appended before [`Journal::sync_point`] is on the disk
-    /// (fdatasync(2)). After an error nothing can be said of any record since the last success: the
-    /// run has to stop.
+    /// (fdatasync(2)). After an error nothing can be said of any record since the last success:
+    /// the journal takes no more, and the run has to stop.
     pub fn sync(self) -> Result<Synced, JournalError> {
         match self.file.sync_data() {
             Ok(()) => Ok(Synced { upto: self.upto }),
-            Err(source) => Err(JournalError::Sync { path: self.path.to_path_buf(), source }),
+            Err(source) => {
+                self.poisoned.store(true, Ordering::Release);
+                Err(JournalError::Sync { path: self.path.to_path_buf(), source })
+            }
         }
     }
 }
@@ -177,9 +190,74 @@ impl<E> Appended<E> {
     }
 }
 
+impl<T> Appended<Vec<T>> {
+    /// Are there no effects, so that nothing needs a sync yet?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.effects.is_empty()
+    }
+}
+
 impl<E> Committed<E> {
     /// The effects, which may now be performed.
     pub fn take(self) -> E {
         self.effects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::moment::Moment;
+    use crate::core::record::Fact;
+
+    fn check(options: &OpenOptions, path: &str, expected: &str) {
+        let file = options.open(path).unwrap();
+        let mut journal = Journal::over(Path::new(path), file, 1, 0);
+        let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
+        let error = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(journal.next_seq(), 1);
+        // A device cannot be cut back to what it was, so nothing more is written to it.
+        let again = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert!(matches!(again, JournalError::Poisoned { .. }), "{again}");
+    }
+
+    #[test]
+    fn failures_to_write_are_told_apart() {
+        check(OpenOptions::new().append(true), "/dev/full", "no space left for /dev/full");
+        check(OpenOptions::new().read(true), "/dev/null", "/dev/null cannot be written");
+    }
+
+    #[test]
+    fn a_failed_sync_ends_the_writing() {
+        // A pipe takes bytes and cannot be synced.
+        let (reader, writer) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let mut journal = Journal::over(Path::new("pipe"), file, 1, 0);
+        let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
+        let _ = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(matches!(journal.sync_point().sync(), Err(JournalError::Sync { .. })));
+        let again = journal.append(&records, (), Timestamp::UNIX_EPOCH);
+        assert!(matches!(again, Err(JournalError::Poisoned { .. })));
+        drop(reader);
+    }
+
+    #[test]
+    fn half_a_batch_is_cut_off_when_the_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let run = crate::core::ids::RunId::new("r").unwrap();
+        let journal = Journal::create(&path, &Header::new(run, Timestamp::UNIX_EPOCH)).unwrap();
+        let sound = std::fs::read(&path).unwrap();
+        // As if the machine had died in the middle of a write.
+        (&*journal.file).write_all(b"{\"seq\":1,\"at\"").unwrap();
+        let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
+        drop(journal);
+        let (mut journal, replay) = Journal::reopen(&path).unwrap();
+        assert_eq!((replay.entries.len(), replay.torn.is_some()), (0, true));
+        assert_eq!(std::fs::read(&path).unwrap(), sound);
+        let _ = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(read::read(&path).unwrap().entries.len(), 1);
     }
 }

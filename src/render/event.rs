@@ -17,7 +17,7 @@ use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::reason::{EndReason, WaitReason};
-use crate::core::record::{Fact, Fate, Record, RunOpened, RunOutcome, StopCause};
+use crate::core::record::{Fact, Fate, Record, RunOpened, RunOutcome, StopCause, Trouble};
 
 /// Columns of the agent's id; longer ids are cut.
 const MAX_ID: usize = 32;
@@ -170,6 +170,9 @@ impl EventLines {
             Fact::Restored { id, left, .. } if !left.is_empty() => {
                 let text = format!("changed since, and not put back: {} (git status)", some_of(left, 5));
                 line(id, Tone::Warning, "left alone", text)
+            }
+            Fact::Trouble { id, what: what @ Trouble::PlaceMoved } => {
+                line(id, Tone::Quiet, "again", trouble_text(what))
             }
             Fact::Trouble { id, what } => {
                 line(id, Tone::Bad, "trouble", format!("{} (git status)", trouble_text(what)))

@@ -137,6 +137,7 @@ pub fn trouble_text(trouble: &Trouble) -> String {
         Trouble::MeasureFailed { error } => quoted("its changes could not be measured", error),
         Trouble::SalvageFailed { error } => quoted("its work could not be put aside, and stays in the tree", error),
         Trouble::CheckpointFailed { error } => quoted("no checkpoint could be made", error),
+        Trouble::PlaceMoved => "somebody committed meanwhile; its work is placed on top".to_owned(),
     }
 }
 

@@ -58,7 +58,8 @@ fn system(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
             let error = text_at(event, "/error").unwrap_or("error");
             let number = |at| event.pointer(at).and_then(Value::as_f64).unwrap_or(0.0);
             let delay = number("/retry_delay_ms") / 1000.0;
-            let message = format!("{error}: attempt {} failed, try again in {delay:.1}s", number("/attempt"));
+            // Its own pause, which is not what the provider asked for.
+            let message = format!("{error}: try {} failed, the next is in {delay:.1}s", number("/attempt"));
             facts.warn(&message);
             out.push(Progress::note(&message));
         }
@@ -67,6 +68,10 @@ fn system(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
 }
 
 fn assistant(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
+    // The program's own words for an error; the result says it again.
+    if text_at(event, "/message/model") == Some("<synthetic>") {
+        return;
+    }
     // What a subagent says is not what the agent says.
     let own = event.pointer("/parent_tool_use_id").is_none_or(Value::is_null);
     let blocks = event.pointer("/message/content").and_then(Value::as_array);

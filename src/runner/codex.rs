@@ -59,8 +59,8 @@ pub(super) fn has_flag(args: &[String], short: Option<&str>, long: &str) -> bool
     })
 }
 
-/// Do the user's arguments say which sandbox they want? Codex refuses `-s` given twice, or beside
-/// the flag that bypasses it.
+/// Do the user's arguments say which sandbox they want? Codex refuses `-s` given twice, and a `-s`
+/// of ours would overrule a `-c sandbox_mode`. (`--full-auto` is of earlier releases.)
 fn chooses_sandbox(args: &[String]) -> bool {
     const BYPASS: [&str; 3] = ["--dangerously-bypass-approvals-and-sandbox", "--yolo", "--full-auto"];
     let configured = |arg: &String| {
@@ -101,7 +101,7 @@ fn started(event: &Value, out: &mut Vec<Progress>) {
     match text_at(event, "/item/type") {
         Some("command_execution") => {
             if let Some(command) = text_at(event, "/item/command") {
-                out.push(Progress::runs(bare_command(command)));
+                out.push(Progress::runs(&bare_command(command)));
             }
         }
         Some("mcp_tool_call") => {
@@ -139,20 +139,62 @@ fn completed(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
     }
 }
 
-/// `/bin/bash -lc 'make test'` is `make test` to a reader.
-fn bare_command(command: &str) -> &str {
-    let Some((shell, script)) = command.split_once(" -lc ").or_else(|| command.split_once(" -c ")) else {
-        return command;
-    };
-    if !shell.ends_with("sh") || shell.contains(' ') {
-        return command;
+/// `/bin/bash -lc 'make test'` is `make test` to a reader; anything else is left as it is.
+fn bare_command(command: &str) -> String {
+    let script = command.split_once(" -lc ").or_else(|| command.split_once(" -c ")).and_then(|(shell, script)| {
+        let is_shell = shell.ends_with("sh") && !shell.contains(' ');
+        is_shell.then(|| one_word(script)).flatten()
+    });
+    script.unwrap_or_else(|| command.to_owned())
+}
+
+/// What the shell would make of `text`, if it is one word (POSIX.1-2024, XCU 2.2 Quoting).
+fn one_word(text: &str) -> Option<String> {
+    let mut word = String::new();
+    let mut quote: Option<char> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(q), _) if c == q => quote = None,
+            (Some('"'), '\\') => {
+                let escaped = chars.next()?;
+                if !matches!(escaped, '$' | '`' | '"' | '\\') {
+                    word.push('\\');
+                }
+                word.push(escaped);
+            }
+            (None, '\\') => word.push(chars.next()?),
+            (None, _) if c.is_whitespace() => return None,
+            _ => word.push(c),
+        }
     }
-    let unquoted = |quote: char| script.strip_prefix(quote).and_then(|s| s.strip_suffix(quote));
-    unquoted('\'').or_else(|| unquoted('"')).unwrap_or(script)
+    quote.is_none().then_some(word)
 }
 
 /// Counts over the whole thread; input includes what was cached.
 fn usage(event: &Value) -> Option<Usage> {
     let count = |at| event.pointer(at).and_then(Value::as_u64);
     Some(Usage { input_tokens: count("/usage/input_tokens")?, output_tokens: count("/usage/output_tokens")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_without_the_shell_around_them() {
+        let check = |command: &str, expected: &str| assert_eq!(bare_command(command), expected, "{command}");
+        check("/bin/bash -lc 'make test'", "make test");
+        check("bash -lc ls", "ls");
+        check("/bin/sh -c \"echo 'a'; echo \\$b\"", "echo 'a'; echo $b");
+        check("zsh -lc \"printf '%s' \"'$ID > w; exit 3'", "printf '%s' $ID > w; exit 3");
+        check(r"bash -lc a\ b", "a b");
+        // not what codex makes: left alone
+        check("bash -lc 'a' b", "bash -lc 'a' b");
+        check("bash -lc 'a", "bash -lc 'a");
+        check("python -c 'x'", "python -c 'x'");
+        check("git commit -c x", "git commit -c x");
+        check("", "");
+    }
 }

@@ -93,28 +93,22 @@ pub fn command_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
     })
 }
 
-/// The verify commands in order, each as `sh -c`, with the agent's own environment and directory
-/// (which the caller moves below a throwaway worktree where the plan says so).
-pub fn verify_lines(context: &Context<'_>) -> Result<Vec<CommandLine>, RunnerError> {
-    let Some(verify) = &context.launch.verify else { return Ok(Vec::new()) };
+/// Runs each of its arguments by a shell of its own, up to the first that fails, whose exit is the
+/// whole's. Both streams go to one log.
+const VERIFY_SCRIPT: &str = r#"exec 2>&1; for command do sh -c "$command" || exit; done"#;
+
+/// The verify commands as one command line: `sh -c` each, in order, up to the first that fails, with
+/// the agent's own environment and directory (which the caller moves below a throwaway worktree
+/// where the plan says so).
+pub fn verify_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
     let env = environment::of(context)?;
     let shell = context.find("sh", &env)?;
-    verify
-        .commands
-        .iter()
-        .map(|command| {
-            let argv = vec![shell.clone().into(), "-c".into(), context.fill(command).into()];
-            check_arguments(&argv)?;
-            Ok(CommandLine {
-                argv,
-                env: env.clone().into_iter().collect(),
-                cwd: context.cwd(),
-                stdin: None,
-                files: Vec::new(),
-                forward: false,
-            })
-        })
-        .collect()
+    let mut argv: Vec<OsString> = vec![shell.into(), "-c".into(), VERIFY_SCRIPT.into(), "verify".into()];
+    let commands = context.launch.verify.as_ref().map_or(&[][..], |verify| &verify.commands);
+    argv.extend(context.fill_all(commands).into_iter().map(OsString::from));
+    check_arguments(&argv)?;
+    let env = env.into_iter().collect();
+    Ok(CommandLine { argv, env, cwd: context.cwd(), stdin: None, files: Vec::new(), forward: false })
 }
 
 /// What differs between the kinds of runner.
@@ -408,12 +402,11 @@ mod tests {
     #[test]
     fn verify_commands_are_shell_commands() {
         let mut f = Fixture::new(RunnerKind::Codex);
-        assert_eq!(f.with(verify_lines), Ok(Vec::new()));
         let (place, timeout) = (VerifyIn::Workspace, Duration::from_secs(1));
         f.launch.verify = Some(VerifyPlan { commands: texts(&["make a", "make b"]), place, timeout });
-        let lines = f.with(verify_lines).unwrap();
-        assert_eq!(lines.len(), 2);
-        assert_eq!(lines[1].argv[1..], ["-c", "make b"]);
-        assert!(!lines[0].forward && lines[0].stdin.is_none());
+        let line = f.with(verify_line).unwrap();
+        assert_eq!(line.argv[1], "-c");
+        assert_eq!(line.argv[3..], ["verify", "make a", "make b"]);
+        assert!(!line.forward && line.stdin.is_none());
     }
 }

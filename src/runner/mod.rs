@@ -20,7 +20,7 @@ mod program;
 mod progress;
 mod reader;
 
-pub use launch::{CommandLine, Context, MAX_ARGUMENT, RunnerError, command_line, verify_lines};
+pub use launch::{CommandLine, Context, MAX_ARGUMENT, RunnerError, command_line, verify_line};
 pub use program::{NotFound, codex_program, find_program};
 pub use progress::Progress;
 pub use reader::{MAX_LINE, Reader};

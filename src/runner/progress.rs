@@ -83,13 +83,23 @@ fn is_direction_mark(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
 }
 
-/// The beginning of `text`, at most `max` bytes, cut between characters.
-pub(super) fn bounded(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
+/// `text` as plain lines of at most `max` bytes together: without the white space around it and
+/// without control characters other than line feeds and tabs, so it can go into a commit message
+/// and onto a terminal. What is cut off shows as `…`.
+pub(super) fn plain(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in text.trim().chars() {
+        if (c.is_control() && c != '\n' && c != '\t') || is_direction_mark(c) {
+            continue;
+        }
+        if out.len() + c.len_utf8() > max {
+            out.truncate(out.floor_char_boundary(max.saturating_sub('…'.len_utf8())));
+            out.push('…');
+            break;
+        }
+        out.push(c);
     }
-    let end = text.floor_char_boundary(max.saturating_sub('…'.len_utf8()));
-    format!("{}…", &text[..end])
+    out
 }
 
 #[cfg(test)]
@@ -110,10 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_between_characters() {
-        assert_eq!(bounded("äöü", 6), "äöü");
-        assert_eq!(bounded("äöüä", 6), "ä…");
-        assert_eq!(bounded("abc", 0), "…");
+    fn texts_are_plain_and_cut_between_characters() {
+        let check = |text: &str, max, expected: &str| assert_eq!(plain(text, max), expected, "{text:?}");
+        check("äöü", 6, "äöü");
+        check("äöüä", 6, "ä…");
+        check("abcdef", 5, "ab…");
+        check(" a\r\n\tb\x1b[1m\0\u{202e} \n", 20, "a\n\tb[1m");
     }
 
     #[test]

@@ -7,10 +7,10 @@
 use serde_json::Value;
 
 use crate::core::reason::Exit;
-use crate::core::record::{RateLimit, Summary, Usage};
+use crate::core::record::{Need, RateLimit, Summary, Usage};
 use crate::session::RunnerKind;
 
-use super::progress::{Progress, bounded};
+use super::progress::{Progress, one_line, plain};
 use super::{claude, codex, limits, needs};
 
 /// The longest line that is looked at, in bytes. Lines of 300 KB have been seen; each holds the
@@ -20,7 +20,7 @@ pub const MAX_LINE: usize = 8 * 1024 * 1024;
 const KEPT_BUFFER: usize = 64 * 1024;
 /// The most bytes that are kept of the final message.
 const MAX_MESSAGE: usize = 16 * 1024;
-/// The most bytes that are kept of a fatal error.
+/// The most characters that are kept of a fatal error, which is one line.
 const MAX_ERROR: usize = 2 * 1024;
 
 /// Reads the standard output of one attempt.
@@ -74,6 +74,7 @@ pub(super) struct Facts {
     /// The runner said that its work is done.
     pub(super) finished: bool,
     message: Option<String>,
+    needs: Vec<Need>,
     failed: Option<String>,
     rate_limit: Option<RateLimit>,
     /// The last error that was not fatal by itself.
@@ -83,24 +84,26 @@ pub(super) struct Facts {
 impl Facts {
     /// The last thing said is the final message.
     pub(super) fn says(&mut self, text: &str) {
-        // Ends of messages hold the needs; keep enough to find them.
-        self.message = Some(bounded(text, 16 * MAX_MESSAGE));
+        self.needs = needs::in_message(text);
+        self.message = Some(plain(text, MAX_MESSAGE)).filter(|m| !m.is_empty());
     }
 
     pub(super) fn warn(&mut self, message: &str) {
-        self.warning = Some(bounded(message, MAX_ERROR));
+        self.warning = Some(one_line(message, MAX_ERROR));
     }
 
     /// The runner gave up, and says why.
     pub(super) fn fail(&mut self, message: &str) {
+        let inner = inner_message(message);
+        let message = inner.as_deref().unwrap_or(message);
         let limit = limits::rate_limit(message);
-        self.failed = Some(bounded(message, MAX_ERROR));
+        self.failed = Some(one_line(message, MAX_ERROR));
         self.rate_limit = limit.map(|l| self.with_hint(l));
     }
 
     /// The same, where the runner says that the provider answered with a rate limit.
     pub(super) fn fail_limited(&mut self, message: &str) {
-        self.failed = Some(bounded(message, MAX_ERROR));
+        self.failed = Some(one_line(message, MAX_ERROR));
         self.rate_limit = Some(self.with_hint(RateLimit { lifts_after: limits::lifts_after(message) }));
     }
 
@@ -122,8 +125,8 @@ impl Facts {
         }
         let ended_well = exit.success();
         Summary {
-            needs: self.message.as_deref().map(needs::in_message).unwrap_or_default(),
-            message: self.message.map(|m| bounded(m.trim(), MAX_MESSAGE)).filter(|m| !m.is_empty()),
+            needs: self.needs,
+            message: self.message,
             usage: self.usage,
             thread: self.thread,
             fatal: self.failed.filter(|_| !ended_well),
@@ -144,6 +147,13 @@ fn read_line(kind: RunnerKind, line: &[u8], facts: &mut Facts, out: &mut Vec<Pro
         RunnerKind::Claude => claude::read(&event, facts, out),
         RunnerKind::Command => {}
     }
+}
+
+/// The message inside an error that is the provider's answer as it came: `{"error":{"message":…}}`.
+fn inner_message(message: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(message.trim()).ok()?;
+    let text = ["/error/message", "/message", "/detail"].iter().find_map(|at| text_at(&value, at))?;
+    Some(text.to_owned())
 }
 
 /// The text at a JSON pointer (RFC 6901).
@@ -194,7 +204,6 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::record::Need;
     use proptest::prelude::*;
 
     fn read(kind: RunnerKind, output: &[u8], exit: Exit) -> (Vec<Progress>, Summary) {
@@ -289,6 +298,8 @@ mod tests {
         assert_eq!(failed(message), (message.to_owned(), Some(Some(20))), "the time was told in a retry");
         let message = "Quota exceeded. Check your plan and billing details.";
         assert_eq!(failed(message), (message.to_owned(), None));
+        let message = r#"{"error":{"code":"x","message":"Bad request."}}"#;
+        assert_eq!(failed(message), ("Bad request.".to_owned(), None));
 
         let (_, summary) = codex(&[THREAD, retry], 1);
         assert!(summary.fatal.is_some_and(|f| f.starts_with("Reconnecting")), "the best explanation there is");
@@ -327,12 +338,14 @@ mod tests {
         let retry = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":3000,"error_status":429,"error":"rate_limit"}"#;
         let limited = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"Request rejected"}"#;
         let (progress, summary) = claude(&[retry, limited], 1);
-        assert_eq!(progress[0], Progress::Note("rate_limit: attempt 1 failed, try again in 3.0s".to_owned()));
+        assert_eq!(progress[0], Progress::Note("rate_limit: try 1 failed, the next is in 3.0s".to_owned()));
         assert_eq!(summary.fatal.as_deref(), Some("Request rejected"));
-        assert_eq!(summary.rate_limit.unwrap().lifts_after.unwrap().as_secs(), 3);
+        assert_eq!(summary.rate_limit, Some(RateLimit { lifts_after: None }));
 
         let poor = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":400,"result":"Credit balance is too low"}"#;
-        let (_, summary) = claude(&[poor], 1);
+        let told = r#"{"type":"assistant","message":{"model":"<synthetic>","content":[{"type":"text","text":"Credit balance is too low"}]}}"#;
+        let (_, summary) = claude(&[told, poor], 1);
+        assert_eq!(summary.message, None);
         assert_eq!((summary.fatal.as_deref(), summary.rate_limit), (Some("Credit balance is too low"), None));
         let turns = r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#;
         assert_eq!(claude(&[turns], 1).1.fatal.as_deref(), Some("error_max_turns"));

@@ -1,0 +1,378 @@
+//! `supervise run`: the main job.
+//!
+//! Invariant: nothing is started before session, repository, lock, branch, claims and runners have
+//! been found good; from then on everything ends in a report.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use crate::core::agent::Plan;
+use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
+use crate::core::moment::Moment;
+use crate::core::reason::Interrupt;
+use crate::core::record::{Layers, RunOutcome};
+use crate::core::view::RunView;
+use crate::host::cgroup;
+use crate::host::clock::{self, Clock};
+use crate::host::driver::{self, DriverError, Observer, Setup};
+use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
+use crate::host::state::{Hold, RunDir, StateError};
+use crate::journal::{self, Entry};
+use crate::render::{Setting, diagnostic, json, report};
+use crate::runner::{self, RunnerError};
+use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
+
+use super::progress::{Progress, palette_for, report_width};
+use super::select::{DEFAULT_SESSION, SelectArgs, origin};
+use super::{Common, Exit, Failure, RunFormat};
+
+/// Run a session: launch its agents and commit each one's changes separately
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct RunArgs {
+    /// The session file; `-` is standard input
+    #[arg(value_name = "SESSION", default_value = DEFAULT_SESSION)]
+    pub session: PathBuf,
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Go on although claimed paths have uncommitted changes; such paths are never committed
+    #[arg(long)]
+    pub allow_dirty: bool,
+    /// Exit with 5 if the run completed but left paths that no agent accounts for
+    #[arg(long)]
+    pub strict: bool,
+    /// What standard output gets: a report, one JSON document, or every record as it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RunFormat,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  supervise run
+  supervise run batch.toml --phase phase-1-backend -j 2
+  supervise run - --format json < session.toml
+
+Exit codes:
+  0  every agent COMPLETED          4  nothing was selected
+  1  some agents did not            5  --strict: paths that no agent accounts for
+  2  wrong usage, invalid session   129, 130, 143  ended by HUP, INT, TERM
+  3  workspace or machine cannot be used";
+
+/// What is run, however it was asked for.
+#[derive(Debug)]
+pub struct Request {
+    pub common: Common,
+    pub origin: Origin,
+    /// The session's text where it is not to be read from `origin`.
+    pub text: Option<&'static str>,
+    pub select: SelectArgs,
+    pub allow_dirty: bool,
+    pub format: RunFormat,
+}
+
+/// A run that came to its end, with what rendering it needs.
+#[derive(Debug)]
+pub struct Done {
+    pub view: RunView,
+    pub outcome: RunOutcome,
+    pub setting: Setting,
+    /// When it ended.
+    pub ended: Moment,
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum RunError {
+    #[error(transparent)]
+    #[diagnostic(help("run it inside a git repository, or name one with -C DIR; `git init` makes one"))]
+    Repository(GitError),
+    #[error(transparent)]
+    #[diagnostic(help("wait for it to end, or end it with Ctrl-C in its terminal; a lock file alone holds nothing"))]
+    Held(StateError),
+    #[error(transparent)]
+    #[diagnostic(help("the git directory must be writable: agents' logs and the journal are kept there"))]
+    State(StateError),
+    #[error("cannot switch to branch {branch}")]
+    #[diagnostic(help("commit or stash what is in the way, or leave `branch` out to stay on the current one"))]
+    Branch { branch: String, source: GitError },
+    #[error("{}", dirty_text(.claims))]
+    #[diagnostic(help(
+        "commit or stash these changes, or go on with --allow-dirty: such paths are then kept as salvage and not committed"
+    ))]
+    DirtyClaims { claims: Vec<DirtyClaim> },
+    #[error("cannot look at the claimed paths")]
+    #[diagnostic(help("`git status` in the workspace should say more"))]
+    Status(#[source] GitError),
+    #[error("agent {agent} cannot be launched: {source}")]
+    #[diagnostic(help("`supervise doctor` shows which agent programs were found"))]
+    Runner { agent: AgentId, source: RunnerError },
+    #[error("cannot make a temporary directory for the agents in {}", .path.display())]
+    #[diagnostic(help("TMPDIR names another place"))]
+    Tmp { path: PathBuf, source: std::io::Error },
+    #[error("cannot start the asynchronous runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    #[diagnostic(help("the work is where the agents left it; look at it with `git status`"))]
+    Driver(DriverError),
+}
+
+/// The most paths that an error about dirty claims lists for each agent.
+const MAX_LISTED: usize = 5;
+
+fn dirty_text(claims: &[DirtyClaim]) -> String {
+    let mut text = String::from("claimed paths have uncommitted changes, and nothing was started:");
+    for DirtyClaim { agent, paths } in claims {
+        for path in paths.iter().take(MAX_LISTED) {
+            text.push_str(&format!("\n  {agent}: {path}"));
+        }
+        if paths.len() > MAX_LISTED {
+            text.push_str(&format!("\n  {agent}: … and {} more", paths.len() - MAX_LISTED));
+        }
+    }
+    text
+}
+
+pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
+    let done = execute(&Request {
+        common: common.clone(),
+        origin: origin(&args.session),
+        text: None,
+        select: args.select.clone(),
+        allow_dirty: args.allow_dirty,
+        format: args.format,
+    })?;
+    print(&done, args.format);
+    Ok(match done.outcome {
+        RunOutcome::Completed if args.strict && !done.view.unattributed.is_empty() => Exit::Strict,
+        RunOutcome::Completed => Exit::Success,
+        RunOutcome::Failed => Exit::AgentsFailed,
+        RunOutcome::Interrupted(Interrupt::Hangup) => Exit::Hangup,
+        RunOutcome::Interrupted(Interrupt::Interrupt) => Exit::Interrupted,
+        RunOutcome::Interrupted(Interrupt::Terminate) => Exit::Terminated,
+    })
+}
+
+/// Finds everything good, then runs the session to its end.
+pub fn execute(request: &Request) -> Result<Done, Failure> {
+    let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
+    let (session, mut repository) = load(request)?;
+    let workspace = repository.workspace().to_owned();
+    let clock = Clock::start();
+    let who = format!("process {}, since {}, session {}", std::process::id(), clock.opened(), session.name);
+    let hold = Hold::take(repository.common_dir(), &who).map_err(|e| {
+        unusable(match e {
+            StateError::Held { .. } => RunError::Held(e),
+            StateError::Io { .. } => RunError::State(e),
+        })
+    })?;
+    if let Some(branch) = &session.branch {
+        let switched = repository.switch_branch(branch);
+        switched.map_err(|source| unusable(RunError::Branch { branch: branch.clone(), source }))?;
+    }
+    if !request.allow_dirty {
+        refuse_dirty_claims(&session, &mut repository).map_err(unusable)?;
+    }
+    find_programs(&session, &workspace).map_err(unusable)?;
+    let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
+    let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
+    let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
+    let cgroups = cgroup::probe().ok();
+    let setting = setting(&session, &repository, &clock, notes(&session, &facts));
+    let mut display = Display::new(setting.clone(), session.plan.clone(), request.format, clock, &workspace);
+    let setup = Setup {
+        session,
+        repository,
+        run,
+        run_dir,
+        clock,
+        layers: Layers { gate: false, watch: false, cgroup: cgroups.is_some() },
+        environment: std::env::vars_os().collect(),
+        shared_tmp: shared_tmp.path.clone(),
+        cgroups,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
+    let finished = tokio::task::LocalSet::new().block_on(&runtime, driver::run(setup, &mut display));
+    display.progress.finish();
+    let finished = finished.map_err(|e| unusable(RunError::Driver(e)))?;
+    Ok(Done { view: finished.view, outcome: finished.outcome, setting, ended: clock.now() })
+}
+
+/// Reads the session and opens the repository that it is about.
+fn load(request: &Request) -> Result<(Session, Repository), Failure> {
+    let bytes = match &request.text {
+        Some(text) => text.as_bytes().to_vec(),
+        None => session::read(&request.origin).map_err(Failure::session)?,
+    };
+    let mut options = request.select.load_options(&request.common, &request.origin, &bytes);
+    let repository = Repository::open(&options.workspace);
+    let repository = repository.map_err(|e| Failure::new(Exit::Unusable, RunError::Repository(e)))?;
+    repository.workspace().clone_into(&mut options.workspace);
+    options.allow_dirty = request.allow_dirty;
+    let loaded = session::load(&request.origin, &bytes, &options).map_err(Failure::session)?;
+    anstream::eprint!("{}", diagnostic::problems(&loaded.warnings, &loaded.source, super::look()));
+    Ok((loaded.session, repository))
+}
+
+/// What the line that opens a run has to add.
+fn notes(session: &Session, facts: &Facts) -> Vec<String> {
+    let mut notes = Vec::new();
+    notes.push("writes are not watched: changes are attributed by claim, after each agent ends".to_owned());
+    if session.git_hooks == GitHooks::Skip && !facts.hooks.is_empty() {
+        notes.push(format!("commit hooks are not run ({}); `git_hooks = \"run\"` runs them", facts.hooks.join(", ")));
+    }
+    notes
+}
+
+fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec<String>) -> Setting {
+    let common = repository.common_dir();
+    let git_dir = common.strip_prefix(repository.workspace()).unwrap_or(common);
+    Setting {
+        start: clock.opened(),
+        zone: TimeZone::system(),
+        phases: session.plan.phases.iter().map(|p| p.name.clone()).collect(),
+        git_dir: git_dir.display().to_string(),
+        palette: palette_for(&std::io::stdout()),
+        width: report_width(),
+        notes,
+    }
+}
+
+/// Shows the run on standard error, and for `--format jsonl` every record on standard output.
+struct Display {
+    progress: Progress,
+    setting: Setting,
+    plan: Plan,
+    jsonl: bool,
+    clock: Clock,
+    /// With a slash at its end.
+    workspace: String,
+}
+
+impl Display {
+    fn new(setting: Setting, plan: Plan, format: RunFormat, clock: Clock, workspace: &Path) -> Self {
+        let jsonl = format == RunFormat::Jsonl;
+        let workspace = format!("{}/", workspace.display());
+        Self { progress: Progress::new(setting.clone()), setting, plan, jsonl, clock, workspace }
+    }
+}
+
+/// What an agent is doing, in a few words; paths of the workspace relative to it.
+fn doing(progress: &runner::Progress, workspace: &str) -> String {
+    match progress {
+        runner::Progress::Says(text) | runner::Progress::Note(text) => text.clone(),
+        runner::Progress::Runs(command) => format!("$ {command}"),
+        runner::Progress::Edits(paths) => {
+            let paths: Vec<_> = paths.iter().map(|p| p.strip_prefix(workspace).unwrap_or(p)).collect();
+            format!("edits {}", paths.join(", "))
+        }
+        runner::Progress::Uses(tool) => format!("uses {tool}"),
+        runner::Progress::Thinks => "thinks".to_owned(),
+    }
+}
+
+impl Observer for Display {
+    fn recorded(&mut self, entry: &Entry) {
+        self.progress.record(&entry.record);
+        if self.jsonl
+            && let Ok(line) = journal::event_line(entry)
+        {
+            let mut out = std::io::stdout().lock();
+            // A reader that has gone away does not change how the run goes.
+            let _ = writeln!(out, "{}", line.trim_end()).and_then(|()| out.flush());
+        }
+    }
+
+    fn progress(&mut self, id: &AttemptId, progress: &runner::Progress) {
+        self.progress.progress(id, &doing(progress, &self.workspace));
+    }
+
+    fn snapshot(&mut self, view: &RunView) -> Vec<u8> {
+        let document = json::orchestrator(view, &self.plan, &self.setting, self.clock.now());
+        serde_json::to_vec_pretty(&document).unwrap_or_default()
+    }
+}
+
+/// Prints a run's result to standard output.
+pub fn print(done: &Done, format: RunFormat) {
+    let text = match format {
+        RunFormat::Human => report::report(&done.view, &done.setting, done.ended),
+        RunFormat::Json => {
+            let document = json::run(&done.view, &done.setting, done.ended);
+            serde_json::to_string_pretty(&document).map(|text| text + "\n").unwrap_or_default()
+        }
+        RunFormat::Jsonl => return, // every record was written as it happened
+    };
+    let mut out = std::io::stdout().lock();
+    // A reader that has gone away does not change how the run went.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Looks for the agent programs that the session needs before anything is started. Other commands
+/// may be made by an agent that runs before; theirs are found when they are due.
+fn find_programs(session: &Session, workspace: &Path) -> Result<(), RunError> {
+    #[expect(clippy::expect_used, reason = "a constant")]
+    let run = RunId::new("none").expect("a well-formed run id");
+    let environment = std::env::vars_os().collect();
+    for agent in &session.plan.agents {
+        let Some(launch) = session.launches.get(&agent.id).filter(|l| l.kind != RunnerKind::Command) else { continue };
+        let id = AttemptId { agent: agent.id.clone(), attempt: Attempt::FIRST };
+        let context = runner::Context {
+            launch,
+            id: &id,
+            slot: Slot(0),
+            run: &run,
+            workspace,
+            attempt_dir: workspace,
+            shared_tmp: workspace,
+            environment: &environment,
+        };
+        runner::command_line(&context).map_err(|source| RunError::Runner { agent: id.agent.clone(), source })?;
+    }
+    Ok(())
+}
+
+fn refuse_dirty_claims(session: &Session, repository: &mut Repository) -> Result<(), RunError> {
+    let claims: Vec<_> = session.plan.agents.iter().map(|a| (a.id.clone(), &a.claim)).collect();
+    let dirty = repository.dirty_many(&claims).map_err(RunError::Status)?;
+    if dirty.is_empty() { Ok(()) } else { Err(RunError::DirtyClaims { claims: dirty }) }
+}
+
+/// Tries of a run id, should the directory of one be taken.
+const RUN_ID_TRIES: u32 = 100;
+
+fn new_run(hold: &Hold, clock: &Clock, session: &Session) -> Result<(RunId, RunDir), StateError> {
+    let mut salt = std::process::id();
+    for _ in 0..RUN_ID_TRIES {
+        #[expect(clippy::expect_used, reason = "clock::run_id makes digits, letters and a dash only")]
+        let run = RunId::new(&clock::run_id(clock.opened(), salt)).expect("a well-formed run id");
+        match hold.new_run(&run, &session.source)? {
+            Some(dir) => return Ok((run, dir)),
+            None => salt = salt.wrapping_add(1),
+        }
+    }
+    Err(StateError::Io { path: hold.root().to_owned(), source: std::io::ErrorKind::AlreadyExists.into() })
+}
+
+/// The run's temporary directory; goes with it.
+struct SharedTmp {
+    path: PathBuf,
+}
+
+impl SharedTmp {
+    fn make(run: &RunId) -> Result<Self, RunError> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let path = std::env::temp_dir().join(format!("supervise-{run}-{}", std::process::id()));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| RunError::Tmp { path: path.clone(), source })?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for SharedTmp {
+    fn drop(&mut self) {
+        // What cannot be removed is in a temporary directory, where the system looks after it.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

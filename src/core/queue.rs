@@ -1,0 +1,297 @@
+//! Who starts next.
+//!
+//! Agents that lack nothing but locks, slots and their runner stand here, in the total order of
+//! their ranks. Those with the same locks and the same runner form a *line*: what stops its first
+//! stops all of it, so only the first is ever looked at. A line that cannot go on is *parked* behind
+//! what stops it, and looked at again when that is gone; so the cost of a start does not grow with
+//! the number of agents that wait.
+//!
+//! Invariant: after [`Queue::settle`] every line ahead of the candidate is parked, and the candidate
+//! conflicts with no lease and with no reservation of higher rank. A parked line reserves its locks,
+//! save while its runner is paused.
+//!
+//! Deliberately absent: phases, dependencies, pauses before a retry, dirty claims. Who lacks one of
+//! those is not here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::agent::Plan;
+use super::claim::Claim;
+use super::ids::RunnerName;
+use super::lease::Leases;
+
+/// The place of an agent in the total order of ranks, from 0.
+pub(crate) type Seat = usize;
+
+type LineNo = usize;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Queue {
+    lines: Vec<Line>,
+    line_of: Vec<LineNo>,
+    of_runner: BTreeMap<RunnerName, Vec<LineNo>>,
+    /// Lines that nothing is known to stop, by their first.
+    open: BTreeSet<(Seat, LineNo)>,
+    /// Parked lines that reserve their locks, by their first.
+    reserving: BTreeSet<(Seat, LineNo)>,
+    /// Lines parked behind a lease or a reservation of this agent.
+    behind: BTreeMap<Seat, BTreeSet<LineNo>>,
+    /// Lines parked until something of this runner changes.
+    at_runner: BTreeMap<RunnerName, BTreeSet<LineNo>>,
+    candidate: Option<Seat>,
+    /// Pairs of lines (the lower number first), and whether their locks exclude each other: patterns
+    /// are compared once. At most [`MOST_PAIRS`].
+    pairs: BTreeMap<(LineNo, LineNo), bool>,
+}
+
+/// Beyond this, pairs are compared each time anew; about 40 MB.
+const MOST_PAIRS: usize = 1_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    runner: RunnerName,
+    members: BTreeSet<Seat>,
+    parked: Option<Obstacle>,
+}
+
+/// What stops a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// A lease of this agent.
+    Lease(Seat),
+    /// A reservation of this agent.
+    Reservation(Seat),
+    RunnerFull,
+    RunnerPaused,
+}
+
+impl Obstacle {
+    /// A line keeps its reservation unless it lacks more than locks and slots.
+    fn reserves(self) -> bool {
+        self != Self::RunnerPaused
+    }
+}
+
+/// What the queue has to know to judge whether a line can go on.
+pub(crate) struct Look<'a> {
+    pub(crate) plan: &'a Plan,
+    /// From seat to index in the plan.
+    pub(crate) order: &'a [usize],
+    pub(crate) leases: &'a Leases,
+    pub(crate) paused: &'a dyn Fn(&RunnerName) -> bool,
+}
+
+impl Look<'_> {
+    fn claim(&self, seat: Seat) -> &Claim {
+        &self.plan.agents[self.order[seat]].claim
+    }
+
+    fn runner_full(&self, runner: &RunnerName) -> bool {
+        self.plan.runner_limits.get(runner).is_some_and(|limit| self.leases.of_runner(runner) >= limit.get())
+    }
+}
+
+impl Queue {
+    /// A queue for nobody.
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn new(plan: &Plan, order: &[usize]) -> Self {
+        let mut queue = Self::empty();
+        let mut known = BTreeMap::new();
+        for &index in order {
+            let agent = &plan.agents[index];
+            let texts = |patterns: &[super::claim::Pattern]| {
+                let texts: BTreeSet<String> = patterns.iter().map(|p| p.as_str().to_owned()).collect();
+                texts
+            };
+            let key = (agent.runner.clone(), texts(&agent.claim.exclusive), texts(&agent.claim.shared));
+            let line = *known.entry(key).or_insert_with(|| {
+                queue.lines.push(Line { runner: agent.runner.clone(), members: BTreeSet::new(), parked: None });
+                let line = queue.lines.len() - 1;
+                queue.of_runner.entry(agent.runner.clone()).or_default().push(line);
+                line
+            });
+            queue.line_of.push(line);
+        }
+        queue
+    }
+
+    /// The agent that may start now, if one may.
+    pub(crate) fn candidate(&self) -> Option<Seat> {
+        self.candidate
+    }
+
+    /// What its line is parked behind; `None`: nothing is known to stop it but the lack of a slot.
+    pub(crate) fn obstacle(&self, seat: Seat) -> Option<Obstacle> {
+        self.lines[self.line_of[seat]].parked
+    }
+
+    /// Lets an agent join its line.
+    pub(crate) fn join(&mut self, seat: Seat) {
+        let line = self.line_of[seat];
+        let first = self.lines[line].members.first().copied();
+        if first.is_none_or(|first| seat < first) {
+            // It outranks what the line was judged by.
+            self.unpark(line);
+            if let Some(first) = first {
+                self.open.remove(&(first, line));
+                self.wake(first);
+            }
+            self.open.insert((seat, line));
+        }
+        self.lines[line].members.insert(seat);
+    }
+
+    /// Takes an agent out of its line: it starts, or it has ended.
+    pub(crate) fn leave(&mut self, seat: Seat) {
+        let line = self.line_of[seat];
+        let was_first = self.lines[line].members.first() == Some(&seat);
+        if !self.lines[line].members.contains(&seat) {
+            return;
+        }
+        if was_first {
+            self.unpark(line);
+            self.open.remove(&(seat, line));
+        }
+        self.lines[line].members.remove(&seat);
+        if was_first {
+            if let Some(&next) = self.lines[line].members.first() {
+                self.open.insert((next, line));
+            }
+            self.wake(seat);
+        }
+    }
+
+    /// What was parked behind this agent is to be looked at again.
+    pub(crate) fn wake(&mut self, seat: Seat) {
+        for line in self.behind.remove(&seat).unwrap_or_default() {
+            self.unpark(line);
+        }
+    }
+
+    /// What was parked because this runner was full or paused is to be looked at again.
+    pub(crate) fn wake_runner(&mut self, runner: &RunnerName) {
+        for line in self.at_runner.remove(runner).unwrap_or_default() {
+            self.unpark(line);
+        }
+    }
+
+    /// The runner is paused: its lines reserve nothing any more.
+    pub(crate) fn pause(&mut self, runner: &RunnerName) {
+        for line in self.of_runner.get(runner).cloned().unwrap_or_default() {
+            if self.lines[line].parked.is_some_and(Obstacle::reserves) {
+                self.unpark(line);
+            }
+        }
+    }
+
+    /// Finds the candidate. Returns the first agents of the lines that were parked on the way.
+    pub(crate) fn settle(&mut self, look: &Look<'_>) -> Vec<Seat> {
+        self.candidate = None;
+        let mut parked = Vec::new();
+        if look.leases.free_slot().is_none() {
+            return parked;
+        }
+        while let Some(&(first, line)) = self.open.first() {
+            let Some(obstacle) = self.obstacle_of(look, first, line) else {
+                self.candidate = Some(first);
+                break;
+            };
+            self.park(first, line, obstacle);
+            parked.push(first);
+        }
+        parked
+    }
+
+    /// Nothing more is started.
+    pub(crate) fn close(&mut self) {
+        self.candidate = None;
+    }
+
+    /// The holders of leases that exclude this agent's claim.
+    pub(crate) fn holders(look: &Look<'_>, seat: Seat) -> Vec<Seat> {
+        let claim = look.claim(seat);
+        if claim.takes_no_lock() {
+            return Vec::new();
+        }
+        look.leases.holders().filter(|&holder| claim.excludes(look.claim(holder))).collect()
+    }
+
+    fn obstacle_of(&mut self, look: &Look<'_>, first: Seat, line: LineNo) -> Option<Obstacle> {
+        if (look.paused)(&self.lines[line].runner) {
+            return Some(Obstacle::RunnerPaused);
+        }
+        if !look.claim(first).takes_no_lock() {
+            if let Some(holder) = look.leases.holders().find(|&holder| self.excludes(look, first, holder)) {
+                return Some(Obstacle::Lease(holder));
+            }
+            let mut ahead = (0, 0);
+            while let Some(&(by, other)) = self.reserving.range(ahead..(first, 0)).next() {
+                if self.excludes(look, first, by) {
+                    return Some(Obstacle::Reservation(by));
+                }
+                ahead = (by, other + 1);
+            }
+        }
+        look.runner_full(&self.lines[line].runner).then_some(Obstacle::RunnerFull)
+    }
+
+    /// Do the locks of the two exclude each other?
+    fn excludes(&mut self, look: &Look<'_>, one: Seat, other: Seat) -> bool {
+        let (a, b) = (self.line_of[one], self.line_of[other]);
+        let pair = (a.min(b), a.max(b));
+        if let Some(&known) = self.pairs.get(&pair) {
+            return known;
+        }
+        let excludes = look.claim(one).excludes(look.claim(other));
+        if self.pairs.len() < MOST_PAIRS {
+            self.pairs.insert(pair, excludes);
+        }
+        excludes
+    }
+
+    fn park(&mut self, first: Seat, line: LineNo, obstacle: Obstacle) {
+        self.open.remove(&(first, line));
+        self.lines[line].parked = Some(obstacle);
+        if obstacle.reserves() {
+            self.reserving.insert((first, line));
+        } else {
+            self.wake(first);
+        }
+        match obstacle {
+            Obstacle::Lease(seat) | Obstacle::Reservation(seat) => {
+                self.behind.entry(seat).or_default().insert(line);
+            }
+            Obstacle::RunnerFull | Obstacle::RunnerPaused => {
+                self.at_runner.entry(self.lines[line].runner.clone()).or_default().insert(line);
+            }
+        }
+    }
+
+    /// Opens a parked line again. Who was parked behind its reservation stays so: the line still
+    /// comes first.
+    fn unpark(&mut self, line: LineNo) {
+        let Some(obstacle) = self.lines[line].parked.take() else { return };
+        match obstacle {
+            Obstacle::Lease(seat) | Obstacle::Reservation(seat) => {
+                if let Some(lines) = self.behind.get_mut(&seat) {
+                    lines.remove(&line);
+                    if lines.is_empty() {
+                        self.behind.remove(&seat);
+                    }
+                }
+            }
+            Obstacle::RunnerFull | Obstacle::RunnerPaused => {
+                if let Some(lines) = self.at_runner.get_mut(&self.lines[line].runner) {
+                    lines.remove(&line);
+                }
+            }
+        }
+        if let Some(&first) = self.lines[line].members.first() {
+            self.reserving.remove(&(first, line));
+            self.open.insert((first, line));
+        }
+    }
+}

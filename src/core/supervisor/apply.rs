@@ -1,0 +1,489 @@
+//! How a fact changes the state.
+//!
+//! Invariant: the only way the state changes; it never fails, and a record that does not fit (of an
+//! attempt that is not live) changes nothing. Every change of an agent's state is a legal one.
+
+use super::Supervisor;
+use super::policy;
+use super::state::{Latest, Lifecycle, Live, Noted, Stage, Wait};
+use super::timers::Timer;
+use crate::core::effect::Purpose;
+use crate::core::ids::{AgentId, Attempt, AttemptId, RunnerName};
+use crate::core::lifecycle::State;
+use crate::core::moment::Moment;
+use crate::core::queue::Seat;
+use crate::core::reason::{EndReason, Exit, WaitReason};
+use crate::core::record::{Fact, Fate, Record, RequeueReason, RunOpened, Summary, Trouble, Usage, Write};
+use crate::core::view::VerifyView;
+
+impl Supervisor {
+    /// Makes a fact part of the state.
+    pub fn apply(&mut self, record: &Record) {
+        let at = record.at;
+        match &record.fact {
+            Fact::RunOpened(opened) => self.run_opened(opened),
+            Fact::PhaseOpened { phase } => self.phase_opened(*phase),
+            Fact::PhaseEnded { phase, completed } => self.phase_ended(*phase, *completed),
+            Fact::StopRequested { by } => {
+                if self.interrupted().is_none() {
+                    self.stop = Some(*by);
+                }
+                self.timers.clear(&Timer::StopAt);
+            }
+            Fact::KillRequested { by } => self.kill = Some(*by),
+            Fact::RunnerPaused { runner, until } => self.runner_paused(at, runner, *until),
+            Fact::RunnerResumed { runner } => {
+                if let Some(known) = self.runners.get_mut(runner) {
+                    known.paused_until = None;
+                }
+                self.timers.clear(&Timer::Runner(runner.clone()));
+                self.queue.wake_runner(runner);
+            }
+            Fact::AgentWaits { agent, reason } => self.agent_waits(agent, reason),
+            Fact::AgentEnded { agent, state, reason } => self.agent_ended(at, agent, *state, reason.as_ref()),
+            Fact::Surveyed { unattributed } => self.unattributed.clone_from(unattributed),
+            Fact::RunEnded { outcome } => {
+                self.ended = Some((at, *outcome));
+                self.timers.clear_all();
+            }
+            Fact::AttemptOpened { id, slot } => self.attempt_opened(id, *slot),
+            Fact::AttemptReturned { id, .. }
+            | Fact::AttemptStarted { id, .. }
+            | Fact::AttemptSpawned { id, .. }
+            | Fact::EndIntended { id, .. }
+            | Fact::Sampled { id, .. }
+            | Fact::TreeEnded { id, .. }
+            | Fact::WriteSet { id, .. }
+            | Fact::CheckpointIntended { id }
+            | Fact::Checkpointed { id, .. }
+            | Fact::Frozen { id, .. }
+            | Fact::VerifyStarted { id }
+            | Fact::Verified { id, .. }
+            | Fact::PlaceIntended { id, .. }
+            | Fact::Placed { id, .. }
+            | Fact::Restored { id, .. }
+            | Fact::AttemptFailed { id, .. }
+            | Fact::Trouble { id, .. }
+            | Fact::AgentRequeued { id, .. } => {
+                if let Some((seat, _)) = self.live(id) {
+                    self.apply_live(at, seat, &record.fact);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// A fact about a live attempt.
+    fn apply_live(&mut self, at: Moment, seat: Seat, fact: &Fact) {
+        let before = self.agents[seat].state();
+        match fact {
+            Fact::AttemptReturned { dirty, .. } => {
+                self.release(seat);
+                self.agents[seat].lifecycle = Lifecycle::Waiting(Wait::Clean { paths: dirty.clone() });
+                self.agents[seat].noted = Noted::Waiting;
+                self.waiting.insert(seat);
+                self.dirty.insert(seat);
+            }
+            Fact::AgentRequeued { why, not_before, .. } => self.requeued(at, seat, why, *not_before),
+            Fact::TreeEnded { exit, summary, .. } => self.tree_gone(seat, *exit, summary),
+            Fact::AttemptStarted { dirty, .. } => {
+                let run = &mut self.agents[seat];
+                let first = !run.started;
+                run.started = true;
+                run.latest = Latest { started_at: Some(at), ..Latest::default() };
+                if let Lifecycle::Live(live) = &mut run.lifecycle {
+                    run.attempts = live.id.attempt.0;
+                    live.dirty = dirty.iter().cloned().collect();
+                    live.stage = Stage::Starting;
+                }
+                if first {
+                    self.satisfy_dependents(seat, |edge_waits| !edge_waits);
+                }
+            }
+            Fact::AttemptSpawned { .. } => self.watch(at, seat),
+            Fact::EndIntended { .. } | Fact::Verified { .. } => self.timers.clear_watches(seat),
+            Fact::Sampled { next, .. } => self.timers.set(Timer::Idle(seat), *next),
+            Fact::CheckpointIntended { .. } => self.timers.clear(&Timer::Checkpoint(seat)),
+            Fact::Checkpointed { .. } => {
+                let running = self.agents[seat].live().is_some_and(|l| l.stage == Stage::Running && l.ending.is_none());
+                if let (true, Some(interval)) = (running, self.plan.checkpoint_interval) {
+                    self.timers.set(Timer::Checkpoint(seat), at + interval);
+                }
+            }
+            Fact::VerifyStarted { .. } => {
+                if let Some(limit) = self.agent_plan(seat).verify {
+                    self.timers.set(Timer::Timeout(seat), at + limit);
+                }
+            }
+            Fact::Placed { commit, .. } => {
+                self.leave_place_line(seat);
+                self.head = Some(*commit);
+            }
+            Fact::AttemptFailed { .. } => self.leave_place_line(seat),
+            _ => {}
+        }
+        let has_verify = self.agent_plan(seat).verify.is_some();
+        let run = &mut self.agents[seat];
+        let mut joins_place_line = false;
+        if let Lifecycle::Live(live) = &mut run.lifecycle {
+            advance(at, live, &mut run.latest, has_verify, fact);
+            joins_place_line = matches!(live.stage, Stage::Placing { .. });
+        }
+        if joins_place_line && !self.placing.contains(&seat) {
+            self.placing.push_back(seat);
+        }
+        self.check_edge(seat, before);
+    }
+
+    /// Looks for the next candidate, now that something has changed.
+    fn settle(&mut self) {
+        if self.stop.is_some() || self.opened.is_none() {
+            self.queue.close();
+            return;
+        }
+        let mut queue = std::mem::replace(&mut self.queue, crate::core::queue::Queue::empty());
+        let parked = self.with_look(|look| queue.settle(look));
+        self.queue = queue;
+        for seat in parked {
+            if self.lock_note(seat).is_some() {
+                self.to_note.insert(seat);
+            } else {
+                self.to_note.remove(&seat);
+            }
+        }
+    }
+
+    fn run_opened(&mut self, opened: &RunOpened) {
+        self.head = opened.base;
+        self.opened = Some(opened.clone());
+        if let Some(stop_at) = self.plan.stop_at {
+            self.timers.set(Timer::StopAt, stop_at);
+        }
+        for seat in 0..self.agents.len() {
+            let before = self.agents[seat].state();
+            self.agents[seat].lifecycle = Lifecycle::Waiting(Wait::Turn);
+            self.check_edge(seat, before);
+            self.waiting.insert(seat);
+        }
+    }
+
+    fn phase_opened(&mut self, phase: usize) {
+        self.phases.current = phase;
+        self.phases.is_open = true;
+        let ready: Vec<Seat> = self.waiting.iter().copied().filter(|&seat| self.is_ready(seat)).collect();
+        for seat in ready {
+            self.queue.join(seat);
+        }
+    }
+
+    fn phase_ended(&mut self, phase: usize, completed: bool) {
+        if !completed && self.plan.phases[phase].on_failure == crate::core::agent::OnPhaseFailure::Stop {
+            self.phases.stopped_by.get_or_insert(phase);
+        }
+        self.phases.current = phase + 1;
+        self.phases.is_open = false;
+        if self.phases.all_ended() {
+            self.timers.clear_all();
+        }
+    }
+
+    fn runner_paused(&mut self, at: Moment, runner: &RunnerName, until: Moment) {
+        let known = self.runners.entry(runner.clone()).or_default();
+        let from = known.paused_until.unwrap_or(at);
+        known.pauses += u32::from(known.paused_until.is_none());
+        known.paused_for = known.paused_for.saturating_add(until.since(from));
+        known.paused_until = Some(until);
+        self.timers.set(Timer::Runner(runner.clone()), until);
+        self.queue.pause(runner);
+    }
+
+    fn agent_waits(&mut self, agent: &AgentId, reason: &WaitReason) {
+        let Some(&seat) = self.seats.get(agent) else { return };
+        self.to_note.remove(&seat);
+        let run = &mut self.agents[seat];
+        run.noted = if reason.state() == State::Blocked { Noted::Locked } else { Noted::Waiting };
+        if matches!(run.lifecycle, Lifecycle::Waiting(Wait::Backoff { .. })) {
+            self.timers.clear(&Timer::Backoff(seat));
+            self.agents[seat].lifecycle = Lifecycle::Waiting(Wait::Turn);
+            self.join_if_ready(seat);
+        }
+    }
+
+    fn attempt_opened(&mut self, id: &AttemptId, slot: crate::core::ids::Slot) {
+        let Some(&seat) = self.seats.get(&id.agent) else { return };
+        if !self.waiting.remove(&seat) {
+            return;
+        }
+        let before = self.agents[seat].state();
+        self.to_note.remove(&seat);
+        self.queue.leave(seat);
+        let runner = self.agent_plan(seat).runner.clone();
+        self.leases.grant(seat, slot, &runner);
+        self.agents[seat].noted = Noted::Waiting;
+        self.agents[seat].lifecycle = Lifecycle::Live(Box::new(Live::new(id.clone(), slot)));
+        self.check_edge(seat, before);
+    }
+
+    /// Begins to watch a tree that has just been started.
+    fn watch(&mut self, at: Moment, seat: Seat) {
+        let plan = self.agent_plan(seat);
+        let (timeout, idle) = (plan.timeout, plan.idle_timeout);
+        self.timers.set(Timer::Timeout(seat), at + timeout);
+        if let Some(idle) = idle {
+            self.timers.set(Timer::Idle(seat), at + idle);
+        }
+        if let Some(interval) = self.plan.checkpoint_interval {
+            self.timers.set(Timer::Checkpoint(seat), at + interval);
+        }
+    }
+
+    fn tree_gone(&mut self, seat: Seat, exit: Exit, summary: &Summary) {
+        self.timers.clear_watches(seat);
+        let runner = self.agent_plan(seat).runner.clone();
+        let failing = self.agents[seat].live().and_then(|live| policy::failure(live, exit, summary));
+        let gives_up = failing == Some(EndReason::RateLimited)
+            && summary.rate_limit.is_none_or(|limit| self.pause_for(&runner, limit).is_none());
+        if exit.success()
+            && let Some(known) = self.runners.get_mut(&runner)
+        {
+            known.pauses = 0;
+            known.paused_for = std::time::Duration::ZERO;
+        }
+        let run = &mut self.agents[seat];
+        if let Some(usage) = summary.usage {
+            let sum = run.usage.get_or_insert_with(Usage::default);
+            sum.input_tokens = sum.input_tokens.saturating_add(usage.input_tokens);
+            sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
+            let used = usage.input_tokens.saturating_add(usage.output_tokens);
+            self.tokens = self.tokens.saturating_add(used);
+        }
+        run.latest.exit = Some(exit);
+        run.latest.message.clone_from(&summary.message);
+        run.latest.needs.clone_from(&summary.needs);
+        if let Lifecycle::Live(live) = &mut run.lifecycle {
+            live.gives_up = gives_up;
+            live.failing = failing;
+        }
+    }
+
+    fn requeued(&mut self, at: Moment, seat: Seat, why: &RequeueReason, not_before: Moment) {
+        self.keep_salvage(seat, false);
+        self.release(seat);
+        let run = &mut self.agents[seat];
+        run.latest.ended_at = Some(at);
+        self.waiting.insert(seat);
+        match why {
+            RequeueReason::RateLimit => {
+                run.lifecycle = Lifecycle::Waiting(Wait::Turn);
+                self.join_if_ready(seat);
+            }
+            RequeueReason::Retry(_) => {
+                run.retries += 1;
+                run.lifecycle = Lifecycle::Waiting(Wait::Backoff { until: not_before });
+                self.timers.set(Timer::Backoff(seat), not_before);
+            }
+        }
+    }
+
+    fn agent_ended(&mut self, at: Moment, agent: &AgentId, state: State, reason: Option<&EndReason>) {
+        let Some(&seat) = self.seats.get(agent) else { return };
+        if matches!(self.agents[seat].lifecycle, Lifecycle::Ended { .. }) {
+            return;
+        }
+        let before = self.agents[seat].state();
+        let was_live = self.agents[seat].live().is_some();
+        let completed = state == State::Completed;
+        if was_live {
+            self.keep_salvage(seat, completed);
+            self.leave_place_line(seat);
+            if self.agents[seat].latest.started_at.is_some() {
+                self.agents[seat].latest.ended_at = Some(at);
+            }
+        }
+        self.release(seat);
+        self.queue.leave(seat);
+        self.waiting.remove(&seat);
+        self.dirty.remove(&seat);
+        self.doomed.remove(&seat);
+        self.to_note.remove(&seat);
+        self.timers.clear(&Timer::Backoff(seat));
+        self.agents[seat].lifecycle = Lifecycle::Ended { state, reason: reason.cloned() };
+        self.check_edge(seat, before);
+
+        let phase = self.agent_plan(seat).rank.phase;
+        self.phases.left[phase] = self.phases.left[phase].saturating_sub(1);
+        if !completed {
+            self.phases.failed[phase] += 1;
+        }
+        if matches!(state, State::Failed | State::Timeout) {
+            self.failures = self.failures.saturating_add(1);
+        }
+        if completed {
+            self.satisfy_dependents(seat, |edge_waits| edge_waits);
+        } else {
+            self.disappoint_dependents(seat);
+        }
+    }
+
+    /// Gives lease, locks and slot back, and lets whoever waited for them be looked at again.
+    fn release(&mut self, seat: Seat) {
+        if self.agents[seat].live().is_none() {
+            return;
+        }
+        let runner = self.agent_plan(seat).runner.clone();
+        self.timers.clear_watches(seat);
+        self.leases.release(seat, &runner);
+        self.queue.wake(seat);
+        self.queue.wake_runner(&runner);
+        let preparing = self.agents[seat].live().is_some_and(|live| live.stage == Stage::Preparing);
+        if !preparing {
+            // Something has ended: claims that were dirty may be clean now.
+            for seat in std::mem::take(&mut self.dirty) {
+                self.agents[seat].lifecycle = Lifecycle::Waiting(Wait::Turn);
+                self.join_if_ready(seat);
+            }
+        }
+    }
+
+    fn join_if_ready(&mut self, seat: Seat) {
+        if self.is_ready(seat) {
+            self.queue.join(seat);
+        }
+    }
+
+    /// It started, or completed: edges for which that is enough are satisfied.
+    fn satisfy_dependents(&mut self, seat: Seat, enough: impl Fn(bool) -> bool) {
+        for n in 0..self.dependents[seat].len() {
+            let edge = self.dependents[seat][n].clone();
+            if enough(edge.wait_for_completion) {
+                self.satisfy(edge.dependent);
+            }
+        }
+    }
+
+    fn satisfy(&mut self, dependent: Seat) {
+        let run = &mut self.agents[dependent];
+        run.unmet = run.unmet.saturating_sub(1);
+        if run.unmet == 0 {
+            self.join_if_ready(dependent);
+        }
+    }
+
+    /// It ended without completing.
+    fn disappoint_dependents(&mut self, seat: Seat) {
+        let started = self.agents[seat].started;
+        let on = self.agent_plan(seat).id.clone();
+        for n in 0..self.dependents[seat].len() {
+            let edge = self.dependents[seat][n].clone();
+            if started && !edge.wait_for_completion {
+                continue;
+            }
+            if self.agent_plan(edge.dependent).runs_anyway() {
+                self.satisfy(edge.dependent);
+            } else if self.waiting.contains(&edge.dependent) {
+                self.doomed.entry(edge.dependent).or_insert_with(|| on.clone());
+            }
+        }
+    }
+
+    fn leave_place_line(&mut self, seat: Seat) {
+        self.placing.retain(|&other| other != seat);
+    }
+
+    /// Remembers the attempt if its work stays beside the branch.
+    fn keep_salvage(&mut self, seat: Seat, completed: bool) {
+        let run = &mut self.agents[seat];
+        let Lifecycle::Live(live) = &run.lifecycle else { return };
+        let kept = match live.frozen {
+            Some((Purpose::Salvage, _)) => true,
+            Some((Purpose::Completion, _)) => !completed,
+            None => !completed && live.checkpoint.is_some(),
+        };
+        if kept {
+            run.salvage.push(Attempt(run.attempts));
+        }
+    }
+
+    fn check_edge(&self, seat: Seat, before: State) {
+        let after = self.agents[seat].state();
+        debug_assert!(
+            before == after || before.may_become(after),
+            "{}: {before} may not become {after}",
+            self.agent_plan(seat).id
+        );
+    }
+}
+
+/// What a fact means for the attempt itself: how far it is, and what it is known by.
+fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, fact: &Fact) {
+    match fact {
+        Fact::AttemptSpawned { process, .. } => {
+            live.process = Some(process.clone());
+            live.stage = Stage::Running;
+        }
+        Fact::EndIntended { reason, .. } => {
+            live.ending.get_or_insert_with(|| reason.clone());
+        }
+        Fact::TreeEnded { .. } => {
+            live.process = None;
+            live.stage = Stage::Measuring;
+        }
+        Fact::CheckpointIntended { .. } => live.checkpointing = true,
+        Fact::Checkpointed { commit, .. } => {
+            live.checkpointing = false;
+            live.checkpoint = commit.or(live.checkpoint);
+        }
+        Fact::WriteSet { writes, .. } => {
+            live.stage = match &live.failing {
+                Some(_) => Stage::Closing,
+                None if has(writes, Fate::Commit) || has_verify => Stage::Freezing,
+                None => Stage::Parting,
+            };
+            latest.writes.clone_from(writes);
+        }
+        Fact::Frozen { purpose, commit, .. } => {
+            live.frozen = Some((*purpose, *commit));
+            if *purpose == Purpose::Completion && !has_verify {
+                live.stage = Stage::Placing { intent: None };
+            }
+        }
+        Fact::VerifyStarted { .. } => live.stage = Stage::Verifying { since: at },
+        Fact::Verified { exit, took, tail, .. } => {
+            let ok = exit.success() && live.ending.is_none();
+            latest.verify = Some(VerifyView { ok, took: *took, tail: tail.clone() });
+            if ok {
+                let frozen = live.frozen.is_some();
+                live.stage = if frozen { Stage::Placing { intent: None } } else { Stage::Parting };
+            }
+        }
+        Fact::PlaceIntended { intent, .. } => live.stage = Stage::Placing { intent: Some(intent.clone()) },
+        Fact::Trouble { what: Trouble::PlaceMoved, .. } => {
+            live.moved += 1;
+            live.stage = Stage::Placing { intent: None };
+        }
+        Fact::Placed { commit, index_left, .. } => {
+            latest.commit = Some(*commit);
+            latest.index_left.clone_from(index_left);
+            live.stage = Stage::Parting;
+        }
+        Fact::AttemptFailed { reason, .. } => {
+            live.failing = Some(reason.clone());
+            live.stage = Stage::Closing;
+        }
+        Fact::Restored { left, .. } => latest.not_restored.clone_from(left),
+        _ => {}
+    }
+}
+
+fn has(writes: &[Write], fate: Fate) -> bool {
+    writes.iter().any(|w| w.fate == fate)
+}
+
+impl Supervisor {
+    /// What the journal should now say of a waiting agent, if it does not say so yet.
+    pub(super) fn lock_note(&self, seat: Seat) -> Option<WaitReason> {
+        let reason = self.wait_reason(seat)?;
+        let blocked = matches!(reason, WaitReason::Locks { .. } | WaitReason::Reserved { .. });
+        (blocked != (self.agents[seat].noted == Noted::Locked)).then_some(reason)
+    }
+}

@@ -1,0 +1,158 @@
+//! The state as a view, and the reason why each waiting agent waits.
+//!
+//! Invariant: computed from the state alone, whenever it is asked for; nothing is remembered for it.
+
+use super::Supervisor;
+use super::state::{Lifecycle, Live, Stage, Wait};
+use crate::core::agent::AgentPlan;
+use crate::core::claim::Pattern;
+use crate::core::ids::{AgentId, Attempt};
+use crate::core::lifecycle::State;
+use crate::core::queue::{Obstacle, Queue, Seat};
+use crate::core::reason::WaitReason;
+use crate::core::record::{Fate, RunOpened, RunOutcome};
+use crate::core::view::{AgentView, LocksView, RunState, RunView, Why};
+
+impl Supervisor {
+    /// The run as it is shown; `None` before it was opened.
+    #[must_use]
+    pub fn view(&self) -> Option<RunView> {
+        let opened = self.opened.as_ref()?;
+        let state = match self.ended {
+            None => RunState::Running,
+            Some((_, RunOutcome::Completed)) => RunState::Completed,
+            Some((_, RunOutcome::Failed)) => RunState::Failed,
+            Some((_, RunOutcome::Interrupted(_))) => RunState::Interrupted,
+        };
+        Some(RunView {
+            run: opened.run.clone(),
+            session: opened.session.clone(),
+            state,
+            base: opened.base,
+            head: self.head,
+            branch: opened.branch.clone(),
+            layers: opened.layers,
+            max_concurrent: self.plan.max_concurrent.get(),
+            agents: (0..self.agents.len()).map(|seat| self.agent_view(opened, seat)).collect(),
+            unattributed: self.unattributed.clone(),
+            ended_at: self.ended.map(|(at, _)| at),
+        })
+    }
+
+    /// Why the agent has not started; `None`: it has, or it never will.
+    pub(super) fn wait_reason(&self, seat: Seat) -> Option<WaitReason> {
+        let wait = match &self.agents[seat].lifecycle {
+            Lifecycle::Waiting(wait) => wait,
+            Lifecycle::Live(live) if live.stage == Stage::Preparing => return Some(WaitReason::Preparing),
+            _ => return None,
+        };
+        let plan = self.agent_plan(seat);
+        if self.stop.is_some() {
+            return Some(WaitReason::Stopping);
+        }
+        if !self.phases.is_open(plan.rank.phase) {
+            return Some(WaitReason::Phase { open: self.phases.current });
+        }
+        if self.agents[seat].unmet > 0 {
+            return Some(WaitReason::Dependencies { on: self.unmet(plan) });
+        }
+        match wait {
+            Wait::Clean { paths } => return Some(WaitReason::DirtyClaim { paths: paths.clone() }),
+            Wait::Backoff { until } => return Some(WaitReason::Backoff { until: *until }),
+            Wait::Turn => {}
+        }
+        if let Some(until) = self.runners.get(&plan.runner).and_then(|r| r.paused_until) {
+            return Some(WaitReason::RateLimit { runner: plan.runner.clone(), until });
+        }
+        let holders = self.with_look(|look| Queue::holders(look, seat));
+        if !holders.is_empty() {
+            return Some(WaitReason::Locks { holders: holders.into_iter().map(|s| self.id_of(s)).collect() });
+        }
+        Some(match self.queue.obstacle(seat) {
+            Some(Obstacle::Reservation(by)) => WaitReason::Reserved { by: self.id_of(by) },
+            Some(Obstacle::RunnerFull) => WaitReason::RunnerSlot { runner: plan.runner.clone() },
+            _ => WaitReason::Slot,
+        })
+    }
+
+    fn id_of(&self, seat: Seat) -> AgentId {
+        self.agent_plan(seat).id.clone()
+    }
+
+    fn unmet(&self, plan: &AgentPlan) -> Vec<AgentId> {
+        let met = |on: &AgentId, wait_for_completion: bool| {
+            self.seats.get(on).is_none_or(|&seat| {
+                let run = &self.agents[seat];
+                let ended = matches!(run.lifecycle, Lifecycle::Ended { .. });
+                run.state() == State::Completed || ended && plan.runs_anyway() || run.started && !wait_for_completion
+            })
+        };
+        let unmet = plan.depends_on.iter().filter(|d| !met(&d.on, d.wait_for_completion));
+        unmet.map(|d| d.on.clone()).collect()
+    }
+
+    fn agent_view(&self, opened: &RunOpened, seat: Seat) -> AgentView {
+        let plan = self.agent_plan(seat);
+        let run = &self.agents[seat];
+        let waits = self.wait_reason(seat);
+        let latest = &run.latest;
+        let state = waits.as_ref().map_or_else(|| run.state(), WaitReason::state);
+        let writes = latest.paths(Fate::Commit);
+        let own = latest.writes.iter().filter(|w| w.fate == Fate::Commit);
+        AgentView {
+            id: plan.id.clone(),
+            name: plan.name.clone(),
+            phase: self.plan.phases[plan.rank.phase].name.clone(),
+            priority: plan.rank.priority.get(),
+            runner: plan.runner.clone(),
+            state,
+            why: self.why(seat, waits),
+            attempt: (run.attempts > 0).then_some(Attempt(run.attempts)),
+            pid: run.live().and_then(|live| live.process.as_ref()).map(|p| p.pid),
+            depends_on: plan.depends_on.iter().map(|d| d.on.clone()).collect(),
+            locks: locks(plan),
+            started_at: latest.started_at,
+            ended_at: latest.ended_at,
+            exit: latest.exit,
+            attribution: own.map(|w| w.attribution).max(),
+            writes,
+            index_left: latest.index_left.clone(),
+            not_restored: latest.not_restored.clone(),
+            needs: latest.needs.clone(),
+            message: latest.message.clone(),
+            commit: latest.commit,
+            salvage: run.salvage.iter().map(|attempt| salvage_ref(opened, &plan.id, *attempt)).collect(),
+            verify: latest.verify.clone(),
+            usage: run.usage,
+        }
+    }
+
+    fn why(&self, seat: Seat, waits: Option<WaitReason>) -> Why {
+        let run = &self.agents[seat];
+        match (&run.lifecycle, waits) {
+            (_, Some(reason)) => Why::Waits(reason),
+            (Lifecycle::Live(live), _) => ends(live).map_or(Why::Nothing, |reason| Why::Ends(reason.clone())),
+            (Lifecycle::Ended { reason: Some(reason), .. }, _) => Why::Ends(reason.clone()),
+            (Lifecycle::Ended { .. }, _) if run.latest.paths(Fate::Commit).is_empty() => Why::WithoutChanges,
+            _ => Why::Nothing,
+        }
+    }
+}
+
+fn ends(live: &Live) -> Option<&crate::core::reason::EndReason> {
+    live.failing.as_ref().or(live.ending.as_ref())
+}
+
+fn locks(plan: &AgentPlan) -> LocksView {
+    let texts = |patterns: &[Pattern]| patterns.iter().map(|p| p.as_str().to_owned()).collect();
+    LocksView {
+        exclusive: texts(&plan.claim.exclusive),
+        late: texts(&plan.claim.late),
+        shared: texts(&plan.claim.shared),
+    }
+}
+
+/// Where the work of an attempt that did not complete is kept.
+fn salvage_ref(opened: &RunOpened, agent: &AgentId, attempt: Attempt) -> String {
+    format!("refs/supervise/attempts/{}/{agent}/{attempt}", opened.run)
+}

@@ -1,0 +1,248 @@
+//! What is known of one agent.
+//!
+//! Invariant: an agent is in exactly one [`Lifecycle`]; what belongs to one of them is inside it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::core::agent::Plan;
+use crate::core::change::ObjectId;
+use crate::core::effect::{PlaceIntent, Purpose};
+use crate::core::ids::{AgentId, Attempt, AttemptId, Slot};
+use crate::core::lifecycle::State;
+use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
+use crate::core::queue::Seat;
+use crate::core::reason::{EndReason, Exit};
+use crate::core::record::{Fate, Need, ProcessId, Usage, Write};
+use crate::core::view::VerifyView;
+
+#[derive(Clone, Debug)]
+pub(super) struct AgentRun {
+    pub(super) lifecycle: Lifecycle,
+    /// Dependencies that are not satisfied yet.
+    pub(super) unmet: usize,
+    /// Was an attempt ever launched?
+    pub(super) started: bool,
+    /// Number of the latest attempt; 0: none.
+    pub(super) attempts: u32,
+    pub(super) retries: u32,
+    /// Has the last AgentWaits about it said BLOCKED?
+    pub(super) noted: Noted,
+    /// Over all attempts.
+    pub(super) usage: Option<Usage>,
+    /// Attempts whose work is kept beside the branch.
+    pub(super) salvage: Vec<Attempt>,
+    pub(super) latest: Latest,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Lifecycle {
+    Registered,
+    Waiting(Wait),
+    Live(Box<Live>),
+    Ended { state: State, reason: Option<EndReason> },
+}
+
+/// What an agent that waits is known to lack by itself; what it lacks because of others (phase,
+/// dependencies, locks, slots) is found where that is kept.
+#[derive(Clone, Debug)]
+pub(super) enum Wait {
+    Turn,
+    Backoff { until: Moment },
+    Clean { paths: Vec<RepoPath> },
+}
+
+/// What the journal last said of a waiting agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    Waiting,
+    Locked,
+}
+
+/// An attempt that holds a lease.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) id: AttemptId,
+    pub(super) slot: Slot,
+    pub(super) stage: Stage,
+    pub(super) process: Option<ProcessId>,
+    /// Claimed paths that differed from git when it began.
+    pub(super) dirty: BTreeSet<RepoPath>,
+    /// Why its tree is being ended; the first reason stays.
+    pub(super) ending: Option<EndReason>,
+    /// Why it will not complete.
+    pub(super) failing: Option<EndReason>,
+    /// It ended on a rate limit, and has waited for enough of them.
+    pub(super) gives_up: bool,
+    /// A checkpoint is being made.
+    pub(super) checkpointing: bool,
+    pub(super) checkpoint: Option<ObjectId>,
+    pub(super) frozen: Option<(Purpose, ObjectId)>,
+    /// How often somebody committed while its work was being placed.
+    pub(super) moved: u32,
+}
+
+/// How far a live attempt is: the answer that it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Preparing,
+    Starting,
+    Running,
+    Measuring,
+    Freezing,
+    Verifying {
+        since: Moment,
+    },
+    /// In the line of those that wait for the branch.
+    Placing {
+        intent: Option<PlaceIntent>,
+    },
+    /// It has done its part; what may not be committed is kept beside the branch.
+    Parting,
+    /// It will not complete: salvaging, restoring.
+    Closing,
+}
+
+/// Facts of the latest attempt, for the view.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Latest {
+    pub(super) started_at: Option<Moment>,
+    pub(super) ended_at: Option<Moment>,
+    pub(super) exit: Option<Exit>,
+    pub(super) writes: Vec<Write>,
+    pub(super) index_left: Vec<RepoPath>,
+    pub(super) not_restored: Vec<RepoPath>,
+    pub(super) needs: Vec<Need>,
+    pub(super) message: Option<String>,
+    pub(super) commit: Option<ObjectId>,
+    pub(super) verify: Option<VerifyView>,
+}
+
+impl AgentRun {
+    pub(super) fn new(unmet: usize) -> Self {
+        Self {
+            lifecycle: Lifecycle::Registered,
+            unmet,
+            started: false,
+            attempts: 0,
+            retries: 0,
+            noted: Noted::Waiting,
+            usage: None,
+            salvage: Vec::new(),
+            latest: Latest::default(),
+        }
+    }
+
+    pub(super) fn live(&self) -> Option<&Live> {
+        match &self.lifecycle {
+            Lifecycle::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    /// The state by what is known of the agent alone: a lock in its way makes WAITING BLOCKED.
+    pub(super) fn state(&self) -> State {
+        match &self.lifecycle {
+            Lifecycle::Registered => State::Registered,
+            Lifecycle::Waiting(Wait::Clean { .. }) => State::Blocked,
+            Lifecycle::Waiting(_) => State::Waiting,
+            Lifecycle::Live(live) => live.state(),
+            Lifecycle::Ended { state, .. } => *state,
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn new(id: AttemptId, slot: Slot) -> Self {
+        Self {
+            id,
+            slot,
+            stage: Stage::Preparing,
+            process: None,
+            dirty: BTreeSet::new(),
+            ending: None,
+            failing: None,
+            gives_up: false,
+            checkpointing: false,
+            checkpoint: None,
+            frozen: None,
+            moved: 0,
+        }
+    }
+
+    fn state(&self) -> State {
+        match (&self.stage, &self.failing) {
+            (Stage::Preparing, _) => State::Waiting,
+            (Stage::Starting | Stage::Running, _) => State::Running,
+            (_, None) => State::Completing,
+            (_, Some(reason)) => reason.state(),
+        }
+    }
+}
+
+impl Latest {
+    pub(super) fn paths(&self, fate: Fate) -> Vec<RepoPath> {
+        paths(&self.writes, |f| f == fate)
+    }
+}
+
+pub(super) fn paths(writes: &[Write], want: impl Fn(Fate) -> bool) -> Vec<RepoPath> {
+    writes.iter().filter(|w| want(w.fate)).map(|w| w.change.path.clone()).collect()
+}
+
+/// A runner's rate limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunnerRun {
+    pub(super) paused_until: Option<Moment>,
+    /// Pauses since an agent of it last ended well.
+    pub(super) pauses: u32,
+    /// Their total length.
+    pub(super) paused_for: Duration,
+}
+
+/// Where the run is among its phases.
+#[derive(Clone, Debug)]
+pub(super) struct Phases {
+    /// The first that has not ended.
+    pub(super) current: usize,
+    pub(super) is_open: bool,
+    /// Agents of each that have not ended.
+    pub(super) left: Vec<usize>,
+    /// Agents of each that ended without completing.
+    pub(super) failed: Vec<usize>,
+    /// The phase whose failure stops the later ones.
+    pub(super) stopped_by: Option<usize>,
+}
+
+impl Phases {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut left = vec![0; plan.phases.len()];
+        for agent in &plan.agents {
+            left[agent.rank.phase] += 1;
+        }
+        let failed = vec![0; left.len()];
+        Self { current: 0, is_open: false, left, failed, stopped_by: None }
+    }
+
+    pub(super) fn all_ended(&self) -> bool {
+        self.current >= self.left.len()
+    }
+
+    pub(super) fn is_open(&self, phase: usize) -> bool {
+        self.is_open && self.current == phase
+    }
+}
+
+/// Who waits for what.
+#[derive(Clone, Debug)]
+pub(super) struct Edge {
+    pub(super) dependent: Seat,
+    pub(super) wait_for_completion: bool,
+}
+
+/// Attempts in line for the branch; the first is being placed.
+pub(super) type PlaceLine = VecDeque<Seat>;
+
+/// An agent that will be skipped, and the dependency that did not complete.
+pub(super) type Doomed = std::collections::BTreeMap<Seat, AgentId>;

@@ -1,0 +1,69 @@
+//! What is due when.
+//!
+//! Invariant: a timer is set at most once at a time; the earliest is found without looking at the
+//! others. The idea of one deadline for all timers is from `quinn-proto`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::ids::RunnerName;
+use crate::core::moment::Moment;
+use crate::core::queue::Seat;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// The longest run of an attempt, or of its verify command.
+    Timeout(Seat),
+    /// The next look at how long it has been quiet.
+    Idle(Seat),
+    Checkpoint(Seat),
+    /// The pause before an agent's next attempt is over.
+    Backoff(Seat),
+    /// A runner's pause is over.
+    Runner(RunnerName),
+    /// Nothing more is started.
+    StopAt,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Timers {
+    at: BTreeMap<Timer, Moment>,
+    queue: BTreeSet<(Moment, Timer)>,
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: Timer, at: Moment) {
+        self.clear(&timer);
+        self.at.insert(timer.clone(), at);
+        self.queue.insert((at, timer));
+    }
+
+    pub(super) fn clear(&mut self, timer: &Timer) {
+        if let Some((timer, at)) = self.at.remove_entry(timer) {
+            self.queue.remove(&(at, timer));
+        }
+    }
+
+    /// All that watch a running tree of this agent.
+    pub(super) fn clear_watches(&mut self, seat: Seat) {
+        for timer in [Timer::Timeout(seat), Timer::Idle(seat), Timer::Checkpoint(seat)] {
+            self.clear(&timer);
+        }
+    }
+
+    pub(super) fn clear_all(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn next(&self) -> Option<Moment> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn due(&self, now: Moment) -> impl Iterator<Item = &Timer> {
+        self.queue.iter().take_while(move |(at, _)| *at <= now).map(|(_, timer)| timer)
+    }
+
+    /// Is the end of some pause (of an agent or a runner) still to come?
+    pub(super) fn any_pause(&self) -> bool {
+        self.at.keys().any(|timer| matches!(timer, Timer::Backoff(_) | Timer::Runner(_)))
+    }
+}

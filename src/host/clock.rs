@@ -1,0 +1,90 @@
+//! The one place where time comes from.
+//!
+//! Invariant: a [`Clock`]'s moments never go back (clock_gettime(2), CLOCK_MONOTONIC). Wall-clock
+//! time is only written down for people; nothing is decided by it.
+#![expect(clippy::disallowed_methods, reason = "this is the room's clock")]
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
+use crate::core::moment::Moment;
+
+/// Moments since the run was opened, and the wall-clock time that belongs to them.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    opened: Instant,
+    wall: Timestamp,
+}
+
+impl Clock {
+    /// A clock that stands at [`Moment::ZERO`] now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { opened: Instant::now(), wall: Timestamp::now() }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The wall-clock time of [`Moment::ZERO`].
+    #[must_use]
+    pub fn opened(&self) -> Timestamp {
+        self.wall
+    }
+
+    /// Wall-clock time now.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// The tokio instant at which `moment` is reached; in the past if it has been.
+    #[must_use]
+    pub fn instant(&self, moment: Moment) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.opened + Duration::from_millis(moment.0))
+    }
+
+    /// The moment at which the local time of day next is `time`.
+    #[must_use]
+    pub fn next(&self, time: Time) -> Moment {
+        let now = self.wall().to_zoned_datetime(TimeZone::system());
+        let today = now.date().to_datetime(time).to_zoned_datetime(now.time_zone().clone());
+        let due = today.ok().filter(|t| *t > now).or_else(|| {
+            let tomorrow = now.date().tomorrow().ok()?;
+            tomorrow.to_datetime(time).to_zoned_datetime(now.time_zone().clone()).ok()
+        });
+        let wait = due.map_or(0, |t| (t.timestamp().as_millisecond() - now.timestamp().as_millisecond()).max(0));
+        self.now() + Duration::from_millis(wait.unsigned_abs())
+    }
+}
+
+/// A run id made of `wall` and a few digits that tell runs of one second apart.
+#[must_use]
+pub fn run_id(wall: Timestamp, salt: u32) -> String {
+    let utc = wall.to_zoned_datetime(TimeZone::UTC);
+    format!("{}-{:04x}", utc.strftime("%Y%m%dT%H%M%S"), salt & 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_time_of_day_is_within_a_day() {
+        let clock = Clock::start();
+        let ahead = clock.next(Time::constant(7, 0, 0, 0)) - clock.now();
+        assert!(ahead <= Duration::from_secs(25 * 3600), "{ahead:?}");
+    }
+
+    #[test]
+    fn run_ids_sort_by_time_and_name_a_directory() {
+        let id = run_id(Timestamp::from_second(1_800_000_000).unwrap(), 0xabcd_1234);
+        assert_eq!(id, "20270115T080000-1234");
+        assert!(crate::core::ids::RunId::new(&id).is_some());
+    }
+}

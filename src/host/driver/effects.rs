@@ -1,0 +1,136 @@
+//! Performing effects: each is handed to whoever does it, and the answer comes back as news.
+//!
+//! Invariant: nothing here blocks or decides.
+
+use std::time::Duration;
+
+use crate::core::claim::Claim;
+use crate::core::effect::{Effect, Part};
+use crate::core::event::{Event, Preparation};
+use crate::core::ids::{AgentId, AttemptId, RunnerName};
+use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
+use crate::host::process::{Tree, TreeKey};
+use crate::runner;
+
+use super::{Driver, News};
+
+impl Driver<'_> {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Prepare { id } => self.prepare(id),
+            Effect::Spawn { id, slot } => self.spawn_agent(id, slot),
+            Effect::End { id, part, how } => self.end(TreeKey { id, part }, how),
+            Effect::Sample { id } => {
+                let key = TreeKey { id: id.clone(), part: Part::Agent };
+                let quiet = self.trees.get(&key).map_or(Duration::ZERO, Tree::sample);
+                self.tell(Event::Sampled { id, quiet });
+            }
+            Effect::Verify { id, slot, commit } => self.verify(id, slot, commit),
+            Effect::Sweep { runner } => self.sweep(&runner),
+            Effect::Close { outcome } => self.outcome = Some(outcome),
+            effect => self.perform_git(effect),
+        }
+    }
+
+    fn perform_git(&mut self, effect: Effect) {
+        match effect {
+            Effect::Measure { id } => self.ask_git(move |git| {
+                let outcome = git.measure(&id).map_err(|e| e.to_string());
+                Some(Event::Measured { id, outcome })
+            }),
+            Effect::Freeze { id, purpose, paths, attribution } => {
+                let message = self.commit_message(&id);
+                self.ask_git(move |git| {
+                    let request = FreezeRequest { id: &id, purpose, paths: &paths, attribution, message: &message };
+                    let outcome = git.freeze(&request).map_err(|e| e.to_string());
+                    Some(Event::Frozen { id, purpose, outcome })
+                });
+            }
+            Effect::Checkpoint { id } => {
+                let message = self.commit_message(&id);
+                self.ask_git(move |git| {
+                    let outcome = git.checkpoint(&Checkpoint { id: &id, message: &message }).map_err(|e| e.to_string());
+                    Some(Event::Checkpointed { id, outcome })
+                });
+            }
+            Effect::PreparePlace { id, commit } => self.ask_git(move |git| {
+                let outcome = git.prepare_place(&id, commit);
+                Some(Event::PlacePrepared { id, outcome })
+            }),
+            Effect::Place { id, intent } => self.ask_git(move |git| {
+                let outcome = git.place(&id, &intent);
+                Some(Event::Placed { id, outcome })
+            }),
+            Effect::Unpin { id } => self.ask_git(move |git| {
+                if let Err(error) = git.unpin(&id) {
+                    tracing::warn!(%id, %error, "a private reference stays until it expires");
+                }
+                None
+            }),
+            Effect::Restore { id, commit, paths } => self.ask_git(move |git| {
+                let (restored, left) = git.restore(&id, commit, &paths).unwrap_or_else(|error| {
+                    tracing::error!(%id, %error, "its files could not be put back");
+                    (Vec::new(), paths)
+                });
+                Some(Event::Restored { id, restored, left })
+            }),
+            Effect::Survey => self.ask_git(move |git| {
+                let unattributed = git.survey().unwrap_or_else(|error| {
+                    tracing::error!(%error, "the tree could not be compared with its state at the start");
+                    Vec::new()
+                });
+                Some(Event::Surveyed { unattributed })
+            }),
+            other => unreachable!("{other:?} is no work for git"),
+        }
+    }
+
+    fn prepare(&self, id: AttemptId) {
+        let (claim, allow_dirty) = (self.claim(&id.agent), self.supervisor.plan().allow_dirty);
+        let run_dir = self.run_dir.clone();
+        self.ask_git(move |git| {
+            let outcome = match run_dir.make_attempt(&id) {
+                Ok(dir) => git.prepare(&id, &claim, allow_dirty, &dir),
+                Err(error) => Preparation::Failed { error: error.to_string() },
+            };
+            Some(Event::Prepared { id, outcome })
+        });
+    }
+
+    fn claim(&self, agent: &AgentId) -> Claim {
+        let plan = self.session.plan.agents.iter().find(|a| a.id == *agent);
+        plan.map(|a| a.claim.clone()).unwrap_or_default()
+    }
+
+    /// Removes the empty directories that agents of this runner leave in the workspace.
+    fn sweep(&self, runner: &RunnerName) {
+        let kind = self.session.launches.values().find(|l| l.runner == *runner).map(|l| l.kind);
+        for name in kind.map_or(&[][..], runner::scratch_directories) {
+            // rmdir(2) takes only what is empty; everything else stays, and so does its reason.
+            let _ = std::fs::remove_dir(self.workspace.join(name));
+        }
+    }
+
+    pub(super) fn ask_git(&self, job: impl FnOnce(&mut Repository) -> Option<Event> + Send + 'static) {
+        self.git.post(move |git| job(git).map(News::Core));
+    }
+
+    /// Queues an answer that is known at once. It is taken on a later turn, like every other.
+    pub(super) fn tell(&self, event: Event) {
+        let news = self.news.clone();
+        tokio::task::spawn_local(async move {
+            let _ = news.send(News::Core(event)).await;
+        });
+    }
+
+    /// What an attempt's commits say. A slot means nothing there; the session refuses `{{slot}}`.
+    fn commit_message(&self, id: &AttemptId) -> CommitMessage {
+        let launch = self.session.launches.get(&id.agent);
+        CommitMessage {
+            session: self.session.name.clone(),
+            subject_and_body: launch.map(|l| l.commit_message.fill(id.attempt.0, 0)).unwrap_or_default(),
+            final_message: self.messages.get(id).cloned(),
+            trailers: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The loop: gathers events, lets the core decide, writes the journal, performs effects.
+//!
+//! Invariant: one turn is `decide → append → apply`, for every event and then until the core has
+//! nothing to add; then one sync; then the effects are performed, and only those that the journal
+//! gave back as committed. Everything slow (git, spawning, syncing, verifying) happens off the loop
+//! and comes back as news. There is no timer but the core's next deadline and the coalesced writing
+//! of the snapshot.
+//!
+//! Deliberately absent: every decision. What to do is the core's; how it looks is the observer's.
+
+mod effects;
+mod trees;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::core::effect::{Effect, Ending};
+use crate::core::event::Event;
+use crate::core::ids::{AttemptId, RunId};
+use crate::core::moment::Moment;
+use crate::core::record::{Fact, Layers, RunOpened, RunOutcome};
+use crate::core::supervisor::{Step, Supervisor};
+use crate::core::view::RunView;
+use crate::journal::{Appended, Entry, Header, Journal, JournalError};
+use crate::runner::{Progress, Reader};
+use crate::session::{GitHooks, Session};
+
+use super::clock::Clock;
+use super::git::{GitError, Repository, ScratchWorktree};
+use super::git_thread::GitThread;
+use super::process::{self, Launcher, SpawnError, Tree, TreeKey, TreeNews};
+use super::signals::Signals;
+use super::state::RunDir;
+
+/// Everything a run needs that was found out before it.
+#[derive(Debug)]
+pub struct Setup {
+    pub session: Session,
+    pub repository: Repository,
+    pub run: RunId,
+    pub run_dir: RunDir,
+    pub clock: Clock,
+    pub layers: Layers,
+    /// The supervisor's own environment, from which agents get theirs.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// One temporary directory for all agents of the run.
+    pub shared_tmp: PathBuf,
+    /// The directory in which each tree gets a cgroup; `None`: it gets none.
+    pub cgroups: Option<PathBuf>,
+}
+
+/// Who watches a run go by. Called on the loop: must not block.
+pub trait Observer {
+    /// A record is in the journal.
+    fn recorded(&mut self, entry: &Entry);
+    /// An agent's output told something.
+    fn progress(&mut self, id: &AttemptId, progress: &Progress);
+    /// The text of the snapshot file for this view.
+    fn snapshot(&mut self, view: &RunView) -> Vec<u8>;
+}
+
+/// A run that came to its end.
+#[derive(Debug)]
+pub struct Finished {
+    pub view: RunView,
+    pub outcome: RunOutcome,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    #[error("the journal failed; everything that ran was ended, and its files are as the agents left them")]
+    Journal(#[from] JournalError),
+    #[error("cannot start the thread that git runs on")]
+    GitThread(#[source] io::Error),
+    #[error("cannot prepare to launch processes")]
+    Launcher(#[source] io::Error),
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot read the repository")]
+    Git(#[from] GitError),
+    #[error("the supervisor did not come to rest after {MAX_TURNS} turns: a bug in supervise")]
+    Restless,
+}
+
+/// News of the loop: answers, and what trees say.
+#[derive(Debug)]
+enum News {
+    Core(Event),
+    Spawned(TreeKey, Result<Tree, SpawnError>),
+    Tree(TreeKey, TreeNews),
+    /// A throwaway checkout for a verify command, or why there is none.
+    Worktree(AttemptId, Result<ScratchWorktree, GitError>),
+}
+
+/// Turns without an event in a row that the core may take to come to rest.
+const MAX_TURNS: usize = 100_000;
+/// Events taken into one turn, so that one sync serves many of them.
+const MAX_BATCH: usize = 256;
+/// News that can wait for the loop before their senders do.
+const NEWS_QUEUE: usize = 1024;
+/// Changes of the snapshot within this time are written together.
+const SNAPSHOT_DELAY: Duration = Duration::from_millis(500);
+/// How long trees may take to end when the journal has failed.
+const ABANDON_WAIT: Duration = Duration::from_secs(30);
+
+struct Driver<'o> {
+    supervisor: Supervisor,
+    journal: Journal,
+    session: Session,
+    run: RunId,
+    run_dir: RunDir,
+    clock: Clock,
+    environment: BTreeMap<OsString, OsString>,
+    shared_tmp: PathBuf,
+    workspace: PathBuf,
+    launcher: Rc<Launcher>,
+    cgroups: Option<PathBuf>,
+    git: GitThread<News>,
+    news: mpsc::Sender<News>,
+    trees: BTreeMap<TreeKey, Tree>,
+    /// Ends asked for before the tree was reported as started.
+    early_ends: BTreeMap<TreeKey, Ending>,
+    /// Trees that are being started.
+    starting: BTreeSet<TreeKey>,
+    readers: BTreeMap<AttemptId, Reader>,
+    /// The final message of each attempt whose tree is gone, for its commit.
+    messages: BTreeMap<AttemptId, String>,
+    verifies: BTreeMap<AttemptId, trees::Verifying>,
+    observer: &'o mut dyn Observer,
+    snapshot_due: Option<Moment>,
+    outcome: Option<RunOutcome>,
+}
+
+/// Supervises the session until every agent has ended. Wants a tokio `LocalSet`.
+pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, DriverError> {
+    let Setup { session, mut repository, run, run_dir, clock, layers, environment, shared_tmp, cgroups } = setup;
+    let launcher = Rc::new(Launcher::new(process::OWN_BINARY).map_err(DriverError::Launcher)?);
+    let mut signals = Signals::listen().map_err(DriverError::Signals)?;
+    let head = repository.head()?;
+    repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
+    let opened = RunOpened {
+        run: run.clone(),
+        session: session.name.clone(),
+        base: head.commit,
+        branch: head.branch,
+        layers,
+        agents: session.plan.agents.iter().map(|a| a.id.clone()).collect(),
+    };
+    let mut plan = session.plan.clone();
+    plan.stop_at = session.stop_at.map(|time| clock.next(time));
+    let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
+    let workspace = repository.workspace().to_owned();
+    let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
+    let git = GitThread::start(repository, news.clone()).map_err(DriverError::GitThread)?;
+    let mut driver = Driver {
+        supervisor: Supervisor::new(plan),
+        journal,
+        session,
+        run,
+        run_dir,
+        clock,
+        environment,
+        shared_tmp,
+        workspace,
+        launcher,
+        cgroups,
+        git,
+        news,
+        trees: BTreeMap::new(),
+        early_ends: BTreeMap::new(),
+        starting: BTreeSet::new(),
+        readers: BTreeMap::new(),
+        messages: BTreeMap::new(),
+        verifies: BTreeMap::new(),
+        observer,
+        snapshot_due: None,
+        outcome: None,
+    };
+    let outcome = match driver.run(opened, &mut inbox, &mut signals).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            driver.abandon(&mut inbox).await;
+            return Err(error);
+        }
+    };
+    driver.write_snapshot();
+    let view = driver.supervisor.view();
+    driver.git.finish();
+    #[expect(clippy::expect_used, reason = "the opening record was applied before anything else")]
+    let view = view.expect("an opened run has a view");
+    Ok(Finished { view, outcome })
+}
+
+impl Driver<'_> {
+    async fn run(
+        &mut self,
+        opened: RunOpened,
+        inbox: &mut mpsc::Receiver<News>,
+        signals: &mut Signals,
+    ) -> Result<RunOutcome, DriverError> {
+        let first = Step { records: vec![self.supervisor.open(self.now(), opened)], effects: Vec::new() };
+        let first = self.write(first)?;
+        self.turn(vec![first], Vec::new()).await?;
+        loop {
+            if let Some(outcome) = self.outcome {
+                return Ok(outcome);
+            }
+            let deadline = [self.supervisor.next_deadline(), self.snapshot_due].into_iter().flatten().min();
+            let due = deadline.map(|moment| self.clock.instant(moment));
+            let wake = async move {
+                match due {
+                    Some(instant) => tokio::time::sleep_until(instant).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut events = Vec::new();
+            tokio::select! {
+                interrupt = signals.next() => events.push(Event::Interrupted(interrupt)),
+                () = wake => {}
+                news = inbox.recv() => {
+                    // The driver holds a sender, so the channel never closes.
+                    let mut next = news;
+                    while let Some(news) = next {
+                        events.extend(self.hear(news));
+                        next = if events.len() < MAX_BATCH { inbox.try_recv().ok() } else { None };
+                    }
+                }
+            }
+            self.turn(Vec::new(), events).await?;
+            if self.snapshot_due.is_some_and(|due| due <= self.now()) {
+                self.write_snapshot();
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// One turn: the events, then turns until the core rests, then one sync, then the effects.
+    async fn turn(&mut self, mut pending: Vec<Appended<Vec<Effect>>>, events: Vec<Event>) -> Result<(), DriverError> {
+        for event in events {
+            let step = self.supervisor.decide(self.now(), &event);
+            pending.push(self.write(step)?);
+        }
+        let mut turns = 0;
+        loop {
+            let step = self.supervisor.decide(self.now(), &Event::Turn);
+            if step.records.is_empty() && step.effects.is_empty() {
+                break;
+            }
+            pending.push(self.write(step)?);
+            turns += 1;
+            if turns > MAX_TURNS {
+                return Err(DriverError::Restless);
+            }
+        }
+        pending.retain(|appended| !appended.is_idle());
+        if pending.is_empty() {
+            return Ok(()); // nothing to do yet: these records go to the disk with the next ones
+        }
+        let point = self.journal.sync_point();
+        let synced = match tokio::task::spawn_blocking(move || point.sync()).await {
+            Ok(result) => result?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        for appended in pending {
+            // The sync began after everything here was appended, so it covers all of it.
+            if let Ok(committed) = appended.commit(synced) {
+                for effect in committed.take() {
+                    self.perform(effect);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a step's records to the journal and applies them; its effects stay with the journal.
+    fn write(&mut self, step: Step) -> Result<Appended<Vec<Effect>>, DriverError> {
+        let wall = self.clock.wall();
+        let appended = self.journal.append(&step.records, step.effects, wall)?;
+        for entry in self.journal.entries(&step.records, wall) {
+            self.supervisor.apply(&entry.record);
+            if let Fact::TreeEnded { id, summary, .. } = &entry.record.fact
+                && let Some(message) = &summary.message
+            {
+                self.messages.insert(id.clone(), message.clone());
+            }
+            self.observer.recorded(&entry);
+        }
+        if !step.records.is_empty() && self.snapshot_due.is_none() {
+            self.snapshot_due = Some(self.now() + SNAPSHOT_DELAY);
+        }
+        Ok(appended)
+    }
+
+    /// Writes the projection for other programs. It is a convenience: nothing reads it back, and a
+    /// disk too full for it will be noticed by the journal.
+    fn write_snapshot(&mut self) {
+        self.snapshot_due = None;
+        let Some(view) = self.supervisor.view() else { return };
+        let text = self.observer.snapshot(&view);
+        if let Err(error) = self.run_dir.write_snapshot(&text) {
+            tracing::warn!(%error, "cannot write orchestrator.json");
+        }
+    }
+
+    /// The journal cannot be written: end everything, keep every file as it is.
+    async fn abandon(&mut self, inbox: &mut mpsc::Receiver<News>) {
+        for tree in self.trees.values() {
+            tree.end(Ending::Orderly { grace: Duration::from_secs(2) });
+        }
+        let all_gone = async {
+            while !(self.trees.is_empty() && self.starting.is_empty()) {
+                match inbox.recv().await {
+                    Some(News::Tree(key, TreeNews::Ended { .. } | TreeNews::ShimLost { .. })) => {
+                        self.trees.remove(&key);
+                    }
+                    Some(News::Spawned(key, outcome)) => {
+                        self.starting.remove(&key);
+                        if let Ok(tree) = outcome {
+                            tree.end(Ending::AtOnce);
+                            self.trees.insert(key, tree);
+                        }
+                    }
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        if tokio::time::timeout(ABANDON_WAIT, all_gone).await.is_err() {
+            tracing::error!("some processes did not end in time; their shims end them when this process is gone");
+        }
+    }
+}

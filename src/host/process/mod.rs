@@ -1,0 +1,408 @@
+//! Process trees, seen from the supervisor: launch one under a shim, hear from it, end it.
+//!
+//! Invariant: a successful [`Launcher::spawn`] is answered by exactly one [`TreeNews::Ended`] or
+//! [`TreeNews::ShimLost`], the last news of its tree, at a moment when the shim is gone and waited
+//! for and (`survivors` apart) nothing of the tree is alive. Nothing here scans `/proc` on the way of
+//! a tree that ends well.
+//! Deliberately absent: when and why to end a tree (`core`), and what its output means (`runner`).
+
+mod program;
+mod sweep;
+mod watch;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch as channel};
+
+use crate::core::effect::{Ending, Part};
+use crate::core::ids::AttemptId;
+use crate::core::reason::Exit;
+use crate::core::record::ProcessId;
+use crate::shim::clock;
+use crate::shim::ending::KILL_BOUND;
+use crate::shim::tree;
+use crate::shim::wire::{Frames, Launch, MAX_ORDER, Order, Report, Step};
+
+/// The file that a shim is started from: this binary, even after it was replaced on disk.
+pub const OWN_BINARY: &str = "/proc/self/exe";
+
+/// What a shim may take to end its tree beyond the grace and its own bound on killing: joining logs on
+/// a slow disk.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// How long a shim may take to start its agent.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Which tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TreeKey {
+    pub id: AttemptId,
+    pub part: Part,
+}
+
+/// What to launch, and where its output goes.
+#[derive(Clone, Debug)]
+pub struct TreeSpec {
+    pub key: TreeKey,
+    /// The first is the program: a path, or a name that is looked for in the PATH of `env`.
+    pub argv: Vec<OsString>,
+    /// The complete environment.
+    pub env: Vec<(OsString, OsString)>,
+    pub cwd: PathBuf,
+    /// What it reads on standard input; `None`: `/dev/null`.
+    pub stdin: Option<Vec<u8>>,
+    /// Log files; their directories exist. The two must differ.
+    pub stdout: PathBuf,
+    pub stderr: PathBuf,
+    /// Bytes kept of each log: half from its beginning, half from its end.
+    pub log_limit: u64,
+    /// Where the shim writes its exit record.
+    pub exit_record: PathBuf,
+    /// Tell what comes on standard output, as [`TreeNews::Output`].
+    pub forward: bool,
+    /// From SIGTERM to SIGKILL for what the leader leaves behind when it ends.
+    pub leftover_grace: Duration,
+    /// A cgroup v2 directory to make for this tree, inside one that [`super::cgroup::probe`] gave.
+    /// Where it cannot be made the tree runs without.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// What a tree has to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeNews {
+    /// Bytes of standard output, in order, cut anywhere.
+    Output(Vec<u8>),
+    /// So many bytes of it are missing here (never in the log): they came faster than they were taken.
+    Gap(u64),
+    /// The tree is gone, the logs are closed and the exit record is written.
+    Ended {
+        exit: Exit,
+        /// Processes that could not be ended (of another user, or stuck in the kernel); 0 but for those.
+        survivors: u32,
+    },
+    /// The shim died without an exit record; what was left of its tree was ended.
+    ShimLost { survivors: u32 },
+}
+
+/// What comes out of the channel.
+pub type News = (TreeKey, TreeNews);
+
+/// Why a tree was not launched. Nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("the command is empty")]
+    NoCommand,
+    #[error("an argument or environment variable of the command holds a NUL byte")]
+    Nul,
+    #[error("program `{}` was not found in PATH `{}`", .program.display(), .path.display())]
+    NotInPath { program: PathBuf, path: PathBuf },
+    #[error("program `{}` does not exist", .program.display())]
+    NoProgram { program: PathBuf },
+    #[error("`{}` is not an executable file", .program.display())]
+    NotExecutable { program: PathBuf },
+    #[error("`{}` cannot be executed: not a program of this machine, and no `#!` line", .program.display())]
+    BadFormat { program: PathBuf },
+    #[error("the interpreter that the first line of `{}` names does not exist", .program.display())]
+    NoInterpreter { program: PathBuf },
+    #[error("the directory to run in, `{}`, is not there or cannot be entered", .cwd.display())]
+    NoDirectory { cwd: PathBuf },
+    #[error("the command line and environment are larger than the kernel takes")]
+    TooLong,
+    #[error("the prompt is larger than {MAX_ORDER} bytes")]
+    PromptTooLarge,
+    #[error("the limit on processes, open files or memory is reached")]
+    Exhausted(#[source] io::Error),
+    #[error("cannot write the log `{}`", .path.display())]
+    Log { path: PathBuf, source: io::Error },
+    #[error("cannot prepare the launch")]
+    Prepare(#[source] io::Error),
+    #[error("cannot execute `{}`", .program.display())]
+    Exec { program: PathBuf, source: io::Error },
+    #[error("cannot start the shim")]
+    Shim(#[source] io::Error),
+    #[error("the shim ended, or did not answer, before it had started the agent")]
+    NoAnswer,
+}
+
+/// Launches trees. There is one in a supervisor.
+#[derive(Debug)]
+pub struct Launcher {
+    shim: PathBuf,
+    boot: String,
+    bound: Duration,
+}
+
+/// A launched tree. Dropping it lets the tree run on, and its news come.
+#[derive(Debug)]
+pub struct Tree {
+    process: ProcessId,
+    shim: u32,
+    endings: channel::Sender<Option<Ending>>,
+    activity: Arc<Activity>,
+    sampled: Mutex<Sampled>,
+}
+
+/// When a tree was last heard of.
+#[derive(Debug)]
+struct Activity {
+    since: Instant,
+    /// Milliseconds from `since` to the last output.
+    output: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sampled {
+    at: Instant,
+    ticks: u64,
+    /// When it was last seen to use the processor.
+    busy: Instant,
+}
+
+/// Clock ticks of proc_pid_stat(5) in a second: `USER_HZ`, the same on all that Linux runs on today.
+const TICKS_PER_SECOND: u32 = 100;
+
+impl Launcher {
+    /// `shim` is the file that shims are started from: [`OWN_BINARY`], save in tests.
+    ///
+    /// From here on this process is a child subreaper, and takes SIGCHLD (which its parent may have
+    /// had it ignore, so that no exit status would ever be seen). Must be called inside the runtime.
+    pub fn new(shim: impl Into<PathBuf>) -> io::Result<Self> {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?);
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        Ok(Self { shim: shim.into(), boot, bound: KILL_BOUND + MARGIN })
+    }
+
+    /// Changes how long a shim may take to end its tree, beyond the grace, before it is killed.
+    #[must_use]
+    pub fn with_bound(self, bound: Duration) -> Self {
+        Self { bound, ..self }
+    }
+
+    /// Launches a tree. Its news come through `news` until the one that says that it has ended.
+    pub async fn spawn(&self, spec: TreeSpec, news: mpsc::Sender<News>) -> Result<Tree, SpawnError> {
+        let key = spec.key.clone();
+        let (exit_record, logs) = (spec.exit_record.clone(), [spec.stdout.clone(), spec.stderr.clone()]);
+        let launch = prepare(spec)?;
+        let (mut shim, mut socket) = self.start_shim().map_err(starting)?;
+        let order = Order::Launch(Box::new(launch));
+        let mut frames = Frames::default();
+        let answer = match tokio::time::timeout(HANDSHAKE, shake_hands(&mut socket, &mut frames, &order)).await {
+            Ok(Ok(report)) => Some(report),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let Some(Report::Started { pid, start }) = answer else {
+            if answer.is_none() {
+                let _ = shim.child.kill();
+            }
+            shim.gone().await;
+            if answer.is_none() {
+                sweep::sweep().await;
+            }
+            return Err(answer.map_or(SpawnError::NoAnswer, |report| refusal(&report, order)));
+        };
+
+        let now = clock::now();
+        let activity = Arc::new(Activity { since: now, output: AtomicU64::new(0) });
+        let (endings, asked) = channel::channel(None);
+        let shim_pid = shim.child.id();
+        let watcher = watch::Watcher {
+            key,
+            leader: (pid, start),
+            shim,
+            socket,
+            frames,
+            news,
+            asked,
+            activity: Arc::clone(&activity),
+            exit_record,
+            logs,
+            bound: self.bound,
+        };
+        tokio::spawn(watcher.run());
+        Ok(Tree {
+            process: ProcessId { pid, start, boot: self.boot.clone() },
+            shim: shim_pid,
+            endings,
+            activity,
+            sampled: Mutex::new(Sampled { at: now, ticks: 0, busy: now }),
+        })
+    }
+
+    fn start_shim(&self) -> io::Result<(Shim, UnixStream)> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = UnixStream::from_std(ours)?;
+        let mut command = Command::new(&self.shim);
+        command.arg0("supervise").arg(crate::shim::ARGUMENT).env_clear().current_dir("/");
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok((Shim::start(&mut command)?, ours))
+    }
+}
+
+/// A shim process; registered as one until it was waited for. Where nobody waits (the
+/// runtime went down) it stays so: its number is not free before.
+#[derive(Debug)]
+struct Shim {
+    child: Child,
+}
+
+impl Shim {
+    /// The list is held meanwhile: a sweep that meets a shim must find it there.
+    fn start(command: &mut Command) -> io::Result<Self> {
+        let mut shims = sweep::shims();
+        let child = command.spawn()?;
+        shims.insert(child.id());
+        Ok(Self { child })
+    }
+
+    /// Waits until it has ended; one that does not is killed. From then on its number is free.
+    async fn gone(&mut self) {
+        watch::wait_for(&mut self.child).await;
+        sweep::shims().remove(&self.child.id());
+    }
+}
+
+impl Tree {
+    /// The agent's first process.
+    #[must_use]
+    pub fn process(&self) -> &ProcessId {
+        &self.process
+    }
+
+    /// Ends the tree. May be called again to hurry; a later, milder wish changes nothing. A shim that
+    /// does not do it in time is killed and its tree swept.
+    pub fn end(&self, how: Ending) {
+        self.endings.send_modify(|ending| {
+            *ending = Some(match (*ending, how) {
+                (None, how) => how,
+                (Some(Ending::AtOnce), _) | (_, Ending::AtOnce) => Ending::AtOnce,
+                (Some(Ending::Orderly { grace: a }), Ending::Orderly { grace: b }) => {
+                    Ending::Orderly { grace: a.min(b) }
+                }
+            });
+        });
+    }
+
+    /// How long there was no output, and since the last sample (or the launch) no use of the processor
+    /// beyond 1 % of a core. Looks at every process of the tree: not for every second.
+    pub fn sample(&self) -> Duration {
+        let now = clock::now();
+        let ticks = tree::cpu_ticks(self.shim);
+        let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = Duration::from_secs(ticks.saturating_sub(sampled.ticks)) / TICKS_PER_SECOND;
+        let busy =
+            if used * 100 >= now.duration_since(sampled.at).max(Duration::from_millis(1)) { now } else { sampled.busy };
+        *sampled = Sampled { at: now, ticks, busy };
+        now.duration_since(busy.max(self.activity.last_output()))
+    }
+}
+
+impl Activity {
+    fn heard(&self) {
+        let since = u64::try_from(clock::now().duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+        self.output.store(since, Ordering::Relaxed);
+    }
+
+    fn last_output(&self) -> Instant {
+        self.since + Duration::from_millis(self.output.load(Ordering::Relaxed))
+    }
+}
+
+/// Checks what can be checked before a process is started, so that the message can be plain.
+fn prepare(spec: TreeSpec) -> Result<Launch, SpawnError> {
+    use crate::shim::wire::passable;
+    let name = spec.argv.first().ok_or(SpawnError::NoCommand)?;
+    let variables = spec.env.iter().flat_map(|(name, value)| [name, value]);
+    if !spec.argv.iter().chain(variables).all(|text| passable(text)) {
+        return Err(SpawnError::Nul);
+    }
+    if spec.stdin.as_ref().is_some_and(|prompt| prompt.len() > MAX_ORDER / 2) {
+        return Err(SpawnError::PromptTooLarge);
+    }
+    if !spec.cwd.is_dir() {
+        return Err(SpawnError::NoDirectory { cwd: spec.cwd });
+    }
+    let path = spec.env.iter().rfind(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
+    let program = program::find(Path::new(name), path, &spec.cwd)?;
+    let launch = Launch {
+        program,
+        argv: spec.argv,
+        env: spec.env,
+        cwd: spec.cwd,
+        stdin: spec.stdin,
+        stdout: spec.stdout,
+        stderr: spec.stderr,
+        log_limit: spec.log_limit,
+        exit_record: spec.exit_record,
+        forward: spec.forward,
+        leftover_grace: spec.leftover_grace,
+        cgroup: spec.cgroup,
+    };
+    Ok(launch)
+}
+
+async fn shake_hands(socket: &mut UnixStream, frames: &mut Frames, order: &Order) -> io::Result<Report> {
+    let launch = order.encode();
+    if launch.len() > MAX_ORDER {
+        return Ok(Report::Refused { step: Step::Exec, errno: nix::libc::E2BIG });
+    }
+    socket.write_all(&launch).await?;
+    let mut buffer = [0; 1024];
+    loop {
+        if let Some(report) = frames.next_report().map_err(io::Error::other)? {
+            return Ok(report);
+        }
+        match socket.read(&mut buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => frames.push(&buffer[..read]),
+        }
+    }
+}
+
+fn starting(error: io::Error) -> SpawnError {
+    if is_exhaustion(&error) { SpawnError::Exhausted(error) } else { SpawnError::Shim(error) }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use nix::libc::{EAGAIN, EMFILE, ENFILE, ENOMEM};
+    matches!(error.raw_os_error(), Some(EAGAIN | EMFILE | ENFILE | ENOMEM))
+}
+
+/// What a shim's refusal means. The program and the directory were there a moment ago.
+fn refusal(report: &Report, order: Order) -> SpawnError {
+    use nix::libc::{E2BIG, EACCES, ENOENT, ENOEXEC, ENOTDIR};
+    let (Report::Refused { step, errno }, Order::Launch(launch)) = (report, order) else { return SpawnError::NoAnswer };
+    let source = io::Error::from_raw_os_error(*errno);
+    if is_exhaustion(&source) {
+        return SpawnError::Exhausted(source);
+    }
+    let Launch { program, cwd, stdout, stderr, .. } = *launch;
+    match (step, *errno) {
+        (Step::Prepare | Step::Stdin, _) => SpawnError::Prepare(source),
+        (Step::Stdout, _) => SpawnError::Log { path: stdout, source },
+        (Step::Stderr, _) => SpawnError::Log { path: stderr, source },
+        (Step::Exec, E2BIG) => SpawnError::TooLong,
+        (Step::Exec, ENOEXEC) => SpawnError::BadFormat { program },
+        (Step::Exec, ENOENT | ENOTDIR | EACCES) if !can_enter(&cwd) => SpawnError::NoDirectory { cwd },
+        (Step::Exec, ENOENT) if program.exists() => SpawnError::NoInterpreter { program },
+        (Step::Exec, ENOENT) => SpawnError::NoProgram { program },
+        (Step::Exec, EACCES) => SpawnError::NotExecutable { program },
+        (Step::Exec, _) => SpawnError::Exec { program, source },
+    }
+}
+
+fn can_enter(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::EXEC_OK).is_ok() && directory.is_dir()
+}

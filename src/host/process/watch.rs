@@ -1,0 +1,182 @@
+//! One task for each tree: passes on what its shim says, and sees to it that the tree comes to an end.
+//!
+//! Invariant: it ends with exactly one `Ended` or `ShimLost`. A supervisor that does not take its
+//! news slows down this task and (through the socket) fills the shim's bounded buffer; it slows down
+//! no agent.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch as channel};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Activity, News, Shim, TreeKey, TreeNews, sweep};
+use crate::core::effect::Ending;
+use crate::core::reason::Exit;
+use crate::shim::logs;
+use crate::shim::record::ExitRecord;
+use crate::shim::wire::{Frames, Order, Report};
+
+/// How long a shim that has closed its socket may take to be gone.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// An order is a few bytes; a shim whose socket is full of them does not run.
+const ORDER_BOUND: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) key: TreeKey,
+    /// Number and start time of the agent.
+    pub(super) leader: (u32, u64),
+    pub(super) shim: Shim,
+    pub(super) socket: UnixStream,
+    pub(super) frames: Frames,
+    pub(super) news: mpsc::Sender<News>,
+    pub(super) asked: channel::Receiver<Option<Ending>>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) exit_record: PathBuf,
+    pub(super) logs: [PathBuf; 2],
+    /// What the shim may take beyond the grace.
+    pub(super) bound: Duration,
+}
+
+impl Watcher {
+    pub(super) async fn run(mut self) {
+        let mut ended = None;
+        let mut waiting = VecDeque::new();
+        self.listen(&mut waiting, &mut ended).await;
+        let last = self.conclude(ended).await;
+        waiting.push_back(last);
+        for news in waiting {
+            // Nobody listens any more: nobody needs to know.
+            let _ = self.news.send((self.key.clone(), news)).await;
+        }
+    }
+
+    /// Until the shim closes its socket, or has to be killed.
+    async fn listen(&mut self, waiting: &mut VecDeque<TreeNews>, ended: &mut Option<(Exit, u32)>) {
+        let mut buffer = vec![0; 32 << 10];
+        let mut deadline = None::<Instant>;
+        let mut may_ask = true;
+        let mut heeded = true;
+        loop {
+            // What arrived with the answer to the launch is in the frames already.
+            if waiting.is_empty() && !self.take_reports(waiting, ended) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                changed = self.asked.changed(), if may_ask => {
+                    may_ask = changed.is_ok();
+                    let how = *self.asked.borrow_and_update();
+                    if let Some(how) = how {
+                        let grace = match how { Ending::Orderly { grace } => grace, Ending::AtOnce => Duration::ZERO };
+                        let by = Instant::now() + grace.saturating_add(self.bound).min(FAR);
+                        deadline = Some(deadline.map_or(by, |deadline| deadline.min(by)));
+                        let order = Order::End(how).encode();
+                        let _ = timeout(ORDER_BOUND, self.socket.write_all(&order)).await;
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    let _ = self.shim.child.kill();
+                    break;
+                }
+                permit = self.news.reserve(), if heeded && !waiting.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(news) = waiting.pop_front() {
+                            permit.send((self.key.clone(), news));
+                        }
+                    }
+                    Err(_) => heeded = false,
+                },
+                ready = self.socket.readable(), if waiting.is_empty() => {
+                    match ready.and_then(|()| self.socket.try_read(&mut buffer)) {
+                        Ok(0) => break,
+                        Ok(read) => self.frames.push(&buffer[..read]),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(_) => break,
+                    }
+                }
+            }
+            if !heeded {
+                waiting.clear();
+            }
+        }
+    }
+
+    /// `false`: the shim talks nonsense.
+    fn take_reports(&mut self, waiting: &mut VecDeque<TreeNews>, ended: &mut Option<(Exit, u32)>) -> bool {
+        loop {
+            match self.frames.next_report() {
+                Ok(Some(Report::Output(bytes))) => {
+                    self.activity.heard();
+                    waiting.push_back(TreeNews::Output(bytes));
+                }
+                Ok(Some(Report::Gap(bytes))) => waiting.push_back(TreeNews::Gap(bytes)),
+                Ok(Some(Report::Alive)) => self.activity.heard(),
+                Ok(Some(Report::Ended { exit, survivors })) => *ended = Some((exit, survivors)),
+                Ok(None) => return true,
+                Ok(Some(Report::Started { .. } | Report::Refused { .. })) | Err(_) => {
+                    let _ = self.shim.child.kill();
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Waits for the shim, and makes sure of what it said.
+    async fn conclude(&mut self, ended: Option<(Exit, u32)>) -> TreeNews {
+        self.shim.gone().await;
+        // A shim that was killed when it had done its work, or whose last word did not come through.
+        match ended.or_else(|| self.recorded()) {
+            Some((exit, 0)) => TreeNews::Ended { exit, survivors: 0 },
+            Some((exit, _)) => TreeNews::Ended { exit, survivors: sweep::sweep().await },
+            None => {
+                let survivors = sweep::sweep().await;
+                for log in &self.logs {
+                    if let Err(error) = logs::join_leftovers(log) {
+                        tracing::warn!(log = %log.display(), %error, "a log of a lost shim could not be put together");
+                    }
+                }
+                TreeNews::ShimLost { survivors }
+            }
+        }
+    }
+
+    fn recorded(&self) -> Option<(Exit, u32)> {
+        let record = ExitRecord::read(&self.exit_record).ok().flatten()?;
+        let mine = (record.pid, record.start) == self.leader;
+        mine.then(|| (record.exit(), u32::try_from(record.survivors.len()).unwrap_or(u32::MAX)))
+    }
+}
+
+/// A century is as good as for ever, and no clock overflows on it.
+const FAR: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// Waits until `child` has ended and takes its status; kills it when it does not end by itself.
+pub(super) async fn wait_for(child: &mut Child) {
+    if timeout(LAST_MOMENT, exited(child)).await.is_err() {
+        let _ = child.kill();
+        // Bounded as well: what cannot even be killed is in the kernel's hands.
+        let _ = timeout(LAST_MOMENT, exited(child)).await;
+    }
+}
+
+async fn exited(child: &mut Child) {
+    // Most often it is gone by now, and no signal is needed.
+    while matches!(child.try_wait(), Ok(None)) {
+        // Listening begins before the second look, so that no signal falls between the two.
+        let Ok(mut signals) = signal(SignalKind::child()) else { return std::future::pending().await };
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        signals.recv().await;
+    }
+}

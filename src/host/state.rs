@@ -1,0 +1,182 @@
+//! What a run keeps on disk, and who may: `supervise/` in the repository's common git directory.
+//!
+//! Invariant: while a [`Hold`] lives, no other supervisor of this repository (in any of its
+//! worktrees) has one. The lock is flock(2) on a file, so it goes with its holder whatever happens
+//! to it; what the file says about the holder is for people only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::core::ids::{AttemptId, RunId};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("another supervisor is running in this repository ({holder})")]
+    Held { holder: String },
+    #[error("cannot use {path}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// The right to supervise a repository.
+#[derive(Debug)]
+pub struct Hold {
+    root: PathBuf,
+    lock: Flock<File>,
+}
+
+/// The most that is read of what a lock file says.
+const MAX_HOLDER: u64 = 512;
+
+impl Hold {
+    /// Takes the lock of the repository whose common git directory this is, and says who we are.
+    /// `who` is one line: process, since when, which session.
+    pub fn take(common_dir: &Path, who: &str) -> Result<Self, StateError> {
+        let root = common_dir.join("supervise");
+        make_dir(&root)?;
+        let path = root.join("lock");
+        let at = |source| StateError::Io { path: path.clone(), source };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+            .open(&path)
+            .map_err(at)?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut holder = String::new();
+                let read = (&mut file).take(MAX_HOLDER).read_to_string(&mut holder);
+                let holder = holder.trim();
+                let known = read.is_ok() && !holder.is_empty();
+                return Err(StateError::Held {
+                    holder: if known { holder.to_owned() } else { "it did not say which".to_owned() },
+                });
+            }
+            Err((_, errno)) => return Err(at(errno.into())),
+        };
+        lock.set_len(0).map_err(at)?;
+        (&*lock).write_all(format!("{who}\n").as_bytes()).map_err(at)?;
+        Ok(Self { root, lock })
+    }
+
+    /// Makes the directory of a new run and keeps the session's text in it; `None` if a run of that
+    /// name is there already.
+    pub fn new_run(&self, run: &RunId, session_text: &str) -> Result<Option<RunDir>, StateError> {
+        let runs = self.root.join("runs");
+        make_dir(&runs)?;
+        let path = runs.join(run.as_str());
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(source) => return Err(StateError::Io { path, source }),
+        }
+        let session = path.join("session.toml");
+        write_private(&session, session_text.as_bytes()).map_err(|source| StateError::Io { path: session, source })?;
+        let current = self.root.join("current");
+        replace(&current, format!("{run}\n").as_bytes()).map_err(|source| StateError::Io { path: current, source })?;
+        Ok(Some(RunDir { path, snapshot: self.root.join("orchestrator.json") }))
+    }
+
+    /// The directory that all of this is in.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // An empty lock file names nobody; the lock itself goes with the descriptor.
+        drop(self.lock.set_len(0));
+    }
+}
+
+/// One run's directory.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    snapshot: PathBuf,
+}
+
+impl RunDir {
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// The directory of an attempt's logs, baseline and exit record. Ids hold no `/`.
+    #[must_use]
+    pub fn attempt(&self, id: &AttemptId) -> PathBuf {
+        self.path.join("agents").join(id.agent.as_str()).join(id.attempt.to_string())
+    }
+
+    /// Makes [`RunDir::attempt`].
+    pub fn make_attempt(&self, id: &AttemptId) -> Result<PathBuf, StateError> {
+        let path = self.attempt(id);
+        make_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Replaces `orchestrator.json` in one step.
+    pub fn write_snapshot(&self, text: &[u8]) -> io::Result<()> {
+        replace(&self.snapshot, text)
+    }
+}
+
+/// Makes a directory and what leads to it, for the owner alone.
+fn make_dir(path: &Path) -> Result<(), StateError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StateError::Io { path: path.to_owned(), source })
+}
+
+/// Writes a new file for the owner alone.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// Writes beside `path`, then renames over it: readers see the old or the new, never a part.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    write_private(&beside, bytes)?;
+    fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_supervisor_a_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Hold::take(dir.path(), "pid 1, session a").unwrap();
+        let second = Hold::take(dir.path(), "pid 2").unwrap_err();
+        assert!(second.to_string().contains("pid 1, session a"), "{second}");
+        drop(first);
+        Hold::take(dir.path(), "pid 3").unwrap();
+    }
+
+    #[test]
+    fn a_run_keeps_its_session_and_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let hold = Hold::take(dir.path(), "x").unwrap();
+        let run = RunId::new("20260101T000000-0001").unwrap();
+        let run_dir = hold.new_run(&run, "[session]\n").unwrap().unwrap();
+        assert!(hold.new_run(&run, "").unwrap().is_none());
+        assert_eq!(fs::read_to_string(run_dir.path().join("session.toml")).unwrap(), "[session]\n");
+        assert_eq!(fs::read_to_string(hold.root().join("current")).unwrap(), "20260101T000000-0001\n");
+        assert_eq!(fs::metadata(run_dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,204 @@
+//! How every "why" is written as JSON: an object with its `kind`.
+//!
+//! Invariant: as in `forms`; the kinds are those of the documents that `render` makes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::wire::{Wire, mirrored, via};
+use crate::core::ids::{AgentId, RunnerName};
+use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
+use crate::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use crate::core::record::{RequeueReason, RunOutcome, StopCause, Trouble};
+
+mirrored! {
+    StopCause => StopCauseForm, Trouble => TroubleForm, RequeueReason => RequeueReasonForm, RunOutcome => RunOutcomeForm, EndReason => EndReasonForm, WaitReason => WaitReasonForm, Exit => ExitForm, Interrupt => InterruptForm, Limit => LimitForm,
+}
+
+/// Puts the value of a tuple variant under a key, so that it can stand beside the tag.
+macro_rules! keyed {
+    ($module:ident, $key:ident, $core:ty) => {
+        mod $module {
+            #[derive(serde::Serialize)]
+            struct KeyedRef<'a> {
+                $key: crate::journal::wire::Out<'a, $core>,
+            }
+
+            #[derive(serde::Deserialize)]
+            struct Keyed {
+                $key: crate::journal::wire::In<$core>,
+            }
+
+            pub(super) fn serialize<S: serde::Serializer>(value: &$core, out: S) -> Result<S::Ok, S::Error> {
+                serde::Serialize::serialize(&KeyedRef { $key: crate::journal::wire::Out(value) }, out)
+            }
+
+            pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(input: D) -> Result<$core, D::Error> {
+                <Keyed as serde::Deserialize>::deserialize(input).map(|keyed| keyed.$key.0)
+            }
+        }
+    };
+}
+
+keyed!(under_exit, exit, crate::core::reason::Exit);
+keyed!(under_by, by, crate::core::reason::Interrupt);
+keyed!(under_limit, limit, crate::core::reason::Limit);
+keyed!(under_after, after, crate::core::reason::EndReason);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "StopCause", rename_all = "snake_case")]
+enum StopCauseForm {
+    Interrupt(#[serde(with = "via")] Interrupt),
+    Limit(#[serde(with = "via")] Limit),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Trouble", tag = "kind", rename_all = "snake_case")]
+enum TroubleForm {
+    MeasureFailed { error: String },
+    SalvageFailed { error: String },
+    CheckpointFailed { error: String },
+    PlaceMoved,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RequeueReason", tag = "kind", rename_all = "snake_case")]
+enum RequeueReasonForm {
+    Retry(#[serde(with = "under_after")] EndReason),
+    RateLimit,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RunOutcome", rename_all = "snake_case")]
+enum RunOutcomeForm {
+    Completed,
+    Failed,
+    Interrupted(#[serde(with = "via")] Interrupt),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "EndReason", tag = "kind", rename_all = "snake_case")]
+enum EndReasonForm {
+    Exit(#[serde(with = "under_exit")] Exit),
+    RunnerFailed {
+        message: String,
+    },
+    RateLimited,
+    SpawnFailed {
+        error: String,
+    },
+    VerifyFailed {
+        #[serde(with = "via")]
+        exit: Exit,
+    },
+    VerifyTimeout {
+        #[serde(rename = "after_ms", with = "via")]
+        after: Duration,
+    },
+    NoChanges,
+    DirtyClaim {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    BranchMoved,
+    ChangedUnderneath {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    OutsideEdit {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Git {
+        error: String,
+    },
+    Hook {
+        error: String,
+    },
+    Timeout {
+        #[serde(rename = "after_ms", with = "via")]
+        after: Duration,
+    },
+    IdleTimeout {
+        #[serde(rename = "after_ms", with = "via")]
+        after: Duration,
+    },
+    Interrupted(#[serde(with = "under_by")] Interrupt),
+    Stopped,
+    ShimLost,
+    DependencyFailed {
+        #[serde(with = "via")]
+        on: AgentId,
+    },
+    PhaseFailed {
+        phase: usize,
+    },
+    LimitReached(#[serde(with = "under_limit")] Limit),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WaitReason", tag = "kind", rename_all = "snake_case")]
+enum WaitReasonForm {
+    Phase {
+        open: usize,
+    },
+    Dependencies {
+        #[serde(with = "via")]
+        on: Vec<AgentId>,
+    },
+    Locks {
+        #[serde(with = "via")]
+        holders: Vec<AgentId>,
+    },
+    Reserved {
+        #[serde(with = "via")]
+        by: AgentId,
+    },
+    DirtyClaim {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Slot,
+    RunnerSlot {
+        #[serde(with = "via")]
+        runner: RunnerName,
+    },
+    RateLimit {
+        #[serde(with = "via")]
+        runner: RunnerName,
+        #[serde(with = "via")]
+        until: Moment,
+    },
+    Backoff {
+        #[serde(with = "via")]
+        until: Moment,
+    },
+    Preparing,
+    Stopping,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Exit", rename_all = "snake_case")]
+enum ExitForm {
+    Code(i32),
+    Signal(i32),
+    Lost,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Interrupt", rename_all = "snake_case")]
+enum InterruptForm {
+    Hangup,
+    Interrupt,
+    Terminate,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Limit", rename_all = "snake_case")]
+enum LimitForm {
+    Failures,
+    Tokens,
+    StopAt,
+}

@@ -1,0 +1,282 @@
+//! The shim's loop: one poll over the socket, SIGCHLD and the agent's two pipes.
+//!
+//! Invariant: each turn does a bounded amount of work, and nothing in it waits but the poll.
+
+use std::io::{self, PipeReader, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SIGCHLD, SigSet};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{WaitOptions, wait};
+
+use super::clock;
+use super::ending::{Ender, ORPHAN_GRACE};
+use super::link::Link;
+use super::logs::Log;
+use super::record::{Cause, ExitRecord};
+use super::start::{Started, become_shim, start};
+use super::wire::{Order, Report};
+use crate::core::effect::Ending;
+use crate::core::reason::Exit;
+
+/// One read of output: what a pipe holds.
+const READ: usize = 64 << 10;
+
+/// The most that is read from a pipe after the tree is gone. A process outside the tree may hold its
+/// other end, so its end is not waited for; a pipe holds at most a mebibyte (pipe(7)).
+const LAST_READS: usize = (1 << 20) / READ;
+
+/// `supervise shim`. Exit code 0: the tree is empty and the record written.
+pub fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        // There is nobody to tell: the supervisor sees the end of the socket.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let mut buffer = vec![0; READ];
+    let mut link = Link::new(become_shim()?);
+    let launch = link.launch(&mut buffer)?;
+    let terms = Terms {
+        exit_record: launch.exit_record.clone(),
+        forward: launch.forward,
+        leftover_grace: launch.leftover_grace,
+        launched: (clock::now(), clock::wall()),
+    };
+    let started = match start(launch) {
+        Ok(started) => started,
+        Err(refusal) => {
+            link.report(&Report::Refused { step: refusal.step, errno: refusal.errno });
+            link.close(&mut buffer);
+            return Ok(());
+        }
+    };
+    // From here on no signal but SIGKILL ends the shim. The agent is born and has its own mask.
+    SigSet::all().thread_set_mask()?;
+    let children = SigSet::from_iter([SIGCHLD]);
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    link.report(&Report::Started { pid: started.pid, start: started.start });
+
+    let mut shim = Shim::new(link, signals, started, terms, buffer);
+    let survivors = shim.run_to_the_end()?;
+    shim.conclude(survivors)
+}
+
+/// What of the launch matters later.
+#[derive(Debug)]
+struct Terms {
+    exit_record: PathBuf,
+    forward: bool,
+    leftover_grace: Duration,
+    /// When, for measuring and for people.
+    launched: (Instant, String),
+}
+
+#[derive(Debug)]
+struct Shim {
+    link: Link,
+    signals: SignalFd,
+    stdout: Stream,
+    stderr: Stream,
+    /// Number and start time.
+    leader: (u32, u64),
+    exit: Option<Exit>,
+    ender: Ender,
+    cause: Cause,
+    cgroup: Option<PathBuf>,
+    terms: Terms,
+    buffer: Vec<u8>,
+}
+
+/// One of the agent's outputs.
+#[derive(Debug)]
+struct Stream {
+    /// `None`: it has been read to its end.
+    pipe: Option<PipeReader>,
+    log: Log,
+}
+
+impl Shim {
+    fn new(link: Link, signals: SignalFd, started: Started, terms: Terms, buffer: Vec<u8>) -> Self {
+        let stream = |(pipe, log)| Stream { pipe: Some(pipe), log };
+        Self {
+            link,
+            signals,
+            stdout: stream(started.stdout),
+            stderr: stream(started.stderr),
+            leader: (started.pid, started.start),
+            exit: None,
+            ender: Ender::new(std::process::id(), started.cgroup.clone()),
+            cause: Cause::Leader,
+            cgroup: started.cgroup,
+            terms,
+            buffer,
+        }
+    }
+
+    /// Until the tree is empty. Returns who is left, where it never was.
+    fn run_to_the_end(&mut self) -> io::Result<Vec<u32>> {
+        // A child that ended before the mask was set has sent its signal to nobody.
+        let mut empty = self.reap();
+        let mut survivors = Vec::new();
+        while !empty && survivors.is_empty() {
+            let now = clock::now();
+            self.ender.advance(now);
+            let [children, link, stdout, stderr] = self.wait(now)?;
+            if stdout {
+                self.read_stdout(1);
+            }
+            if stderr {
+                self.read_stderr(1);
+            }
+            if link {
+                self.follow_orders();
+            }
+            // Also when no signal came: a deadline of killing is a good time to look.
+            if children || self.ender.begun() {
+                empty = self.reap();
+            }
+            survivors = self.ender.given_up(now).unwrap_or_default();
+        }
+        self.read_stdout(LAST_READS);
+        self.read_stderr(LAST_READS);
+        Ok(if empty { Vec::new() } else { survivors })
+    }
+
+    /// Closes the logs, writes the exit record and says the last word.
+    fn conclude(mut self, survivors: Vec<u32>) -> io::Result<()> {
+        if let Some(cgroup) = &self.cgroup {
+            // Survivors keep it: then it says where they are.
+            let _ = std::fs::remove_dir(cgroup);
+        }
+        let exit = self.exit.unwrap_or(Exit::Lost);
+        let left = u32::try_from(survivors.len()).unwrap_or(u32::MAX);
+        let (launched, started_at) = self.terms.launched;
+        let record = ExitRecord {
+            version: ExitRecord::current_version(),
+            pid: self.leader.0,
+            start: self.leader.1,
+            code: if let Exit::Code(code) = exit { Some(code) } else { None },
+            signal: if let Exit::Signal(signal) = exit { Some(signal) } else { None },
+            duration_ms: u64::try_from((clock::now() - launched).as_millis()).unwrap_or(u64::MAX),
+            started_at,
+            ended_at: clock::wall(),
+            cause: self.cause,
+            cgroup: self.cgroup.is_some(),
+            survivors,
+            stdout: self.stdout.log.finish().into(),
+            stderr: self.stderr.log.finish().into(),
+        };
+        let written = record.write(&self.terms.exit_record);
+        self.link.report(&Report::Ended { exit, survivors: left });
+        self.link.close(&mut self.buffer);
+        written
+    }
+
+    /// Waits for something to do, or for the next deadline. What is ready: children, socket, standard
+    /// output, standard error.
+    fn wait(&self, now: Instant) -> io::Result<[bool; 4]> {
+        // What is closed gives its place to a descriptor that is asked for nothing.
+        let nothing = || PollFd::new(&self.signals, PollFlags::empty());
+        let mut fds = [
+            PollFd::new(&self.signals, PollFlags::IN),
+            if self.link.is_open() { PollFd::new(&self.link, self.link.poll_flags()) } else { nothing() },
+            nothing(),
+            nothing(),
+        ];
+        if let Some(pipe) = &self.stdout.pipe {
+            fds[2] = PollFd::new(pipe, PollFlags::IN);
+        }
+        if let Some(pipe) = &self.stderr.pipe {
+            fds[3] = PollFd::new(pipe, PollFlags::IN);
+        }
+        let timeout = self.ender.deadline().map(|deadline| deadline.saturating_duration_since(now));
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(fds.each_ref().map(|fd| !fd.revents().is_empty()))
+    }
+
+    fn follow_orders(&mut self) {
+        self.link.flush();
+        while let Some(order) = self.link.receive(&mut self.buffer) {
+            if let Order::End(how) = order {
+                self.end(how, Cause::Asked);
+            }
+        }
+        if !self.link.is_open() {
+            self.end(Ending::Orderly { grace: ORPHAN_GRACE }, Cause::SupervisorGone);
+        }
+    }
+
+    fn end(&mut self, how: Ending, cause: Cause) {
+        if !self.ender.begun() {
+            self.cause = cause;
+        }
+        self.ender.begin(clock::now(), how);
+    }
+
+    /// Waits for all that have ended. `true`: there are no children, and so (this is their subreaper)
+    /// no descendants.
+    fn reap(&mut self) -> bool {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if u32::try_from(pid.as_raw_pid()) == Ok(self.leader.0) => {
+                    let code = status.exit_status().map(Exit::Code);
+                    self.exit = code.or_else(|| status.terminating_signal().map(Exit::Signal));
+                }
+                Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+                Ok(None) => break,
+                Err(_) => return true,
+            }
+        }
+        if self.exit.is_some() {
+            // What the leader left behind; or what has had its SIGTERM along with it.
+            self.end(Ending::Orderly { grace: self.terms.leftover_grace }, Cause::Leader);
+        }
+        false
+    }
+
+    fn read_stdout(&mut self, reads: usize) {
+        let (link, forward) = (&mut self.link, self.terms.forward);
+        self.stdout.read(
+            &mut self.buffer,
+            reads,
+            |bytes| {
+                if forward { link.output(bytes) } else { link.alive(clock::now()) }
+            },
+        );
+    }
+
+    fn read_stderr(&mut self, reads: usize) {
+        let link = &mut self.link;
+        self.stderr.read(&mut self.buffer, reads, |_| link.alive(clock::now()));
+    }
+}
+
+impl Stream {
+    /// Reads what is there, at most `reads` times a buffer.
+    fn read(&mut self, buffer: &mut [u8], reads: usize, mut seen: impl FnMut(&[u8])) {
+        for _ in 0..reads {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(read) => {
+                    self.log.write(&buffer[..read]);
+                    seen(&buffer[..read]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A whole session with the real `codex exec`, four at once, against the stand-in model.
+//!
+//! Runs where `SUPERVISE_TEST_CODEX` names a codex (the native binary or npm's entry); elsewhere it
+//! says that it was not run. Where `SUPERVISE_TEST_CODEX_RAN` names a file, a test that ran to its
+//! end adds its name there, so that whoever demands the real codex can tell.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/model/mod.rs"]
+mod model;
+mod support;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::{Fault, Latch, Model, Script, hermetic_args, hermetic_env};
+use supervise::runner::codex_program;
+use support::{Ended, TestRepo, run_dir, text};
+
+fn codex(test: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("SUPERVISE_TEST_CODEX").map(|entry| codex_program(&PathBuf::from(entry)));
+    if found.is_none() {
+        eprintln!("NOT RUN: {test}: SUPERVISE_TEST_CODEX does not name a codex");
+    }
+    found
+}
+
+fn ran(test: &str) {
+    if let Some(file) = std::env::var_os("SUPERVISE_TEST_CODEX_RAN") {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
+        writeln!(file.unwrap(), "{test}").unwrap();
+    }
+}
+
+/// The head of a session file whose codex talks to the stand-in.
+fn head(repo: &TestRepo, codex: &std::path::Path, model: &Model) -> String {
+    let home = repo.tmp().join("codex-home");
+    std::fs::create_dir_all(&home).unwrap();
+    let args: Vec<_> = hermetic_args(model.port()).iter().map(|a| format!("{a:?}")).collect();
+    let env: Vec<_> = hermetic_env(&home).iter().map(|(k, v)| format!("{k} = {v:?}")).collect();
+    format!(
+        "[session]\nname = \"real\"\nmax_concurrent = 4\n[defaults]\ngrace = \"2s\"\nenv = {{ {} }}\n\
+         [runner.codex]\ncommand = [{:?}, \"exec\"]\nargs = [{}]\n\
+         [runner.unboxed]\nextends = \"codex\"\nargs = [{}, \"-s\", \"danger-full-access\"]\n",
+        env.join(", "),
+        codex.to_str().unwrap(),
+        args.join(", "),
+        args.join(", "),
+    )
+}
+
+fn agent(id: &str, files: &str, more: &str) -> String {
+    format!("[[agent]]\nid = \"{id}\"\nprompt = \"script:{id} go\"\nfiles = {files}\n{more}\n")
+}
+
+#[test]
+fn four_agents_end_to_end() {
+    let Some(codex) = codex("four_agents_end_to_end") else { return };
+    let repo = TestRepo::with(&[("api/a.txt", "one\n"), ("shared.txt", "here\n")]);
+    // Nobody is answered before all four have asked: they really run at once.
+    let all = Latch::opens_after(4);
+    let started = repo.path().join("stuck/started");
+    let model = Model::start([
+        Script::new("patcher")
+            .wait(&all)
+            .say("I will patch.")
+            .patch("*** Begin Patch\n*** Update File: api/a.txt\n@@\n-one\n+uno\n*** Add File: api/new/b.txt\n+hello\n*** End Patch\n")
+            .shell("printf made > api/c.txt; sed -i s/uno/due/ api/a.txt; mv api/c.txt api/d.txt")
+            .message("Patched.\nNEEDS: shared.txt: to say so there"),
+        Script::new("leaver")
+            .wait(&all)
+            .shell("echo left > leaver.txt; setsid sleep 611 >/dev/null 2>&1 & (setsid sleep 612 &) ; nohup sleep 613 >/dev/null 2>&1 & echo ok")
+            .message("Left some behind."),
+        Script::new("failer")
+            .wait(&all)
+            .write("failer.txt", "half\n")
+            .fault(Fault::http(400))
+            .message("never said"),
+        Script::new("stuck")
+            .wait(&all)
+            .shell_with("mkdir -p stuck; echo begun > stuck/started; sleep 614; echo late > stuck/late", serde_json::json!({"yield_time_ms": 60_000}))
+            .message("never said"),
+    ]);
+    let session = [
+        head(&repo, &codex, &model),
+        agent("patcher", "[\"api/\"]", "name = \"The patcher\""),
+        agent("leaver", "[\"leaver.txt\"]", "runner = \"unboxed\""),
+        agent("failer", "[\"failer.txt\"]", ""),
+        agent("stuck", "[\"stuck/\"]", "timeout = \"8s\""),
+    ]
+    .concat();
+    let ended = repo.run(&session, &["--format", "json"]).expect(1);
+
+    let patcher = ended.agent("patcher");
+    assert_eq!(patcher["state"], "COMPLETED", "{patcher:#}");
+    assert_eq!(repo.files_of("feat(patcher): The patcher"), ["api/a.txt", "api/d.txt", "api/new/b.txt"]);
+    assert_eq!(repo.git(&["show", "HEAD:api/a.txt"]), "due\n");
+    assert_eq!(repo.git(&["show", "HEAD:api/new/b.txt"]), "hello\n");
+    assert_eq!(patcher["needs"][0]["path"], "shared.txt");
+    let body = repo.git(&["log", "--grep=feat(patcher)", "--format=%b"]);
+    assert!(body.contains("Patched."), "{body}");
+
+    let leaver = ended.agent("leaver");
+    assert_eq!(leaver["state"], "COMPLETED", "{leaver:#}");
+    assert_eq!(repo.files_of("feat(leaver): leaver"), ["leaver.txt"]);
+
+    let failer = ended.agent("failer");
+    assert_eq!(failer["state"], "FAILED", "{failer:#}");
+    assert!(!repo.exists("failer.txt"), "what it wrote is put back");
+    assert_eq!(repo.git(&["show", &format!("{}:failer.txt", failer["salvage"].as_str().unwrap())]), "half\n");
+
+    let stuck = ended.agent("stuck");
+    assert_eq!(stuck["state"], "TIMEOUT", "{stuck:#}");
+    assert!(!started.exists());
+    assert_eq!(repo.git(&["show", &format!("{}:stuck/started", stuck["salvage"].as_str().unwrap())]), "begun\n");
+
+    for id in ["patcher", "leaver"] {
+        let usage = &ended.agent(id)["usage"];
+        assert!(usage["input_tokens"].as_u64() > Some(0) && usage["output_tokens"].as_u64() > Some(0), "{usage}");
+    }
+    assert_eq!(repo.subjects().len(), 2);
+    assert_eq!(repo.status(), "");
+    for scratch in [".agents", ".codex", ".aws"] {
+        assert!(!repo.exists(scratch), "{scratch} is swept");
+    }
+    let dir = run_dir(&repo);
+    for id in ["patcher", "leaver", "failer", "stuck"] {
+        let log = text(&dir, &format!("agents/{id}/1/stdout.log"));
+        assert!(log.lines().next().is_some_and(|l| l.contains("thread.started")), "{id}: {log}");
+    }
+    assert!(text(&dir, "agents/patcher/1/stdout.log").contains("turn.completed"));
+    repo.assert_no_survivors();
+    ran("end-to-end");
+}
+
+#[test]
+fn a_rate_limit_pauses_the_runner_and_costs_no_retry() {
+    let Some(codex) = codex("a_rate_limit_pauses_the_runner_and_costs_no_retry") else { return };
+    let repo = TestRepo::new();
+    let limited = Fault::http(429).with_body(serde_json::json!({"error": {"message": "Rate limit reached. Please try again in 1s.", "type": "requests", "code": "rate_limit_exceeded"}}));
+    let model =
+        Model::start([Script::new("eager").fault(limited.times(1)).write("eager.txt", "done\n").message("done")]);
+    let session = [head(&repo, &codex, &model), agent("eager", "[\"eager.txt\"]", "")].concat();
+    let ended = repo.run(&session, &["--format", "json"]).expect(0);
+    let eager = ended.agent("eager");
+    assert_eq!(eager["state"], "COMPLETED", "{eager:#}");
+    assert_eq!(eager["attempt"], 2, "a second attempt although there are no retries");
+    assert_eq!(repo.files_of("feat(eager): eager"), ["eager.txt"]);
+    ran("rate-limit");
+}
+
+#[test]
+fn ctrl_c_in_the_middle_of_a_command_leaves_nothing_running() {
+    let Some(codex) = codex("ctrl_c_in_the_middle_of_a_command_leaves_nothing_running") else { return };
+    let repo = TestRepo::new();
+    let model = Model::start([Script::new("busy")
+        .shell_with("echo begun > busy.txt; setsid sleep 615 & sleep 616", serde_json::json!({"yield_time_ms": 60_000}))
+        .message("never said")]);
+    let session = [head(&repo, &codex, &model), agent("busy", "[\"busy.txt\"]", "runner = \"unboxed\"")].concat();
+    let child = repo.start(&session, &["--format", "json"]);
+    assert!(support::eventually(Duration::from_secs(30), || repo.exists("busy.txt")));
+    support::signal(&child, "INT");
+    let ended: Ended = support::finish(child, Duration::from_secs(30)).expect(130);
+    assert_eq!(ended.agent("busy")["state"], "TERMINATED");
+    assert!(ended.agent("busy")["salvage"].is_string());
+    assert_eq!(repo.status(), "");
+    repo.assert_no_survivors();
+    ran("ctrl-c");
+}

@@ -1,0 +1,375 @@
+//! The fake world: it answers effects, after a while, as the scenario says.
+//!
+//! Invariant: all that happens follows from the scenario and its seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use supervise::core::change::{Change, Entry, Mode, ObjectId};
+use supervise::core::effect::{Effect, Ending, Part, PlaceIntent};
+use supervise::core::event::{Event, PlaceRefusal, Placement, Preparation};
+use supervise::core::ids::{AgentId, AttemptId, RunId};
+use supervise::core::moment::Moment;
+use supervise::core::path::RepoPath;
+use supervise::core::reason::{Exit, Interrupt};
+use supervise::core::record::{Layers, ProcessId, RateLimit, Record, RunOpened, Summary, Usage};
+use supervise::core::supervisor::Supervisor;
+
+use super::oracle::Oracle;
+use super::plan::{Act, Fate, Scenario};
+
+/// splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+#[derive(Clone, Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(crate) fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+pub(crate) struct World {
+    scenario: Scenario,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) now: Moment,
+    /// What will happen, in order of time.
+    pending: BTreeMap<(Moment, u64), Event>,
+    sequence: u64,
+    random: Random,
+    prepares: BTreeMap<AgentId, u32>,
+    refusals: BTreeMap<AttemptId, usize>,
+    /// Trees that live: when and how they end by themselves is pending under this key.
+    trees: BTreeMap<(AttemptId, Part), (Moment, u64)>,
+    pub(crate) log: Vec<Record>,
+    pub(crate) effects: Vec<(Moment, Effect)>,
+    pub(crate) oracle: Option<Oracle>,
+    pub(crate) closed: bool,
+}
+
+/// Far more than any scenario needs.
+const MOST_EVENTS: usize = 2_000_000;
+
+impl World {
+    pub(crate) fn new(scenario: Scenario) -> Self {
+        let supervisor = Supervisor::new(scenario.plan.clone());
+        let oracle = Some(Oracle::new(&scenario.plan));
+        let random = Random(scenario.seed);
+        let mut world = Self {
+            scenario,
+            supervisor,
+            now: Moment::ZERO,
+            pending: BTreeMap::new(),
+            sequence: 0,
+            random,
+            prepares: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            log: Vec::new(),
+            effects: Vec::new(),
+            oracle,
+            closed: false,
+        };
+        for at in world.scenario.interrupts.clone() {
+            world.schedule_at(at, Event::Interrupted(Interrupt::Interrupt));
+        }
+        world
+    }
+
+    /// Without the checks, to see how fast the core is.
+    pub(crate) fn unchecked(scenario: Scenario) -> Self {
+        Self { oracle: None, ..Self::new(scenario) }
+    }
+
+    /// To the end of the run.
+    pub(crate) fn run(mut self) -> Self {
+        self.open();
+        for _ in 0..MOST_EVENTS {
+            if self.closed {
+                if let Some(oracle) = &mut self.oracle {
+                    oracle.ended(&self.supervisor, &self.log);
+                }
+                return self;
+            }
+            self.advance();
+        }
+        panic!("the run does not come to an end");
+    }
+
+    pub(crate) fn open(&mut self) {
+        let opened = RunOpened {
+            run: RunId::new("20260131T142501-4f2a").unwrap(),
+            session: "test".to_owned(),
+            base: Some(commit(0)),
+            branch: Some("refs/heads/main".to_owned()),
+            layers: Layers::default(),
+            agents: self.scenario.plan.agents.iter().map(|a| a.id.clone()).collect(),
+        };
+        let record = self.supervisor.open(self.now, opened);
+        self.apply(record);
+        self.turn_to_rest();
+    }
+
+    /// The next thing that happens.
+    pub(crate) fn advance(&mut self) {
+        let next_event = self.pending.first_key_value().map(|((at, _), _)| *at);
+        let deadline = self.supervisor.next_deadline();
+        let Some(at) = next_event.into_iter().chain(deadline).min() else {
+            panic!("nothing will ever happen again, and the run has not ended: {:#?}", self.supervisor.view());
+        };
+        self.now = self.now.max(at);
+        // All that has happened by now is one batch.
+        while let Some(entry) = self.pending.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let event = entry.remove();
+            self.tell(&event);
+        }
+        self.turn_to_rest();
+    }
+
+    fn tell(&mut self, event: &Event) {
+        let step = self.supervisor.decide(self.now, event);
+        for record in step.records {
+            self.apply(record);
+        }
+        for effect in step.effects {
+            self.perform(&effect);
+        }
+    }
+
+    fn turn_to_rest(&mut self) {
+        let bound = 100 + 8 * self.scenario.plan.agents.len() + 4 * self.scenario.plan.phases.len();
+        for _ in 0..bound {
+            let step = self.supervisor.decide(self.now, &Event::Turn);
+            if step.is_empty() {
+                if let Some(oracle) = &mut self.oracle {
+                    oracle.at_rest(self.now, &self.supervisor, &self.log);
+                }
+                return;
+            }
+            for record in step.records {
+                self.apply(record);
+            }
+            for effect in step.effects {
+                self.perform(&effect);
+            }
+        }
+        panic!("turns do not come to rest");
+    }
+
+    fn apply(&mut self, record: Record) {
+        assert_eq!(record.at, self.now, "a record bears the time of its step");
+        self.supervisor.apply(&record);
+        if let Some(oracle) = &mut self.oracle {
+            oracle.recorded(&record, &self.supervisor);
+        }
+        self.log.push(record);
+    }
+
+    fn schedule_at(&mut self, at: Moment, event: Event) -> (Moment, u64) {
+        self.sequence += 1;
+        self.pending.insert((at, self.sequence), event);
+        (at, self.sequence)
+    }
+
+    fn answer(&mut self, event: Event) {
+        let delay = self.random.below(self.scenario.latency + 1);
+        self.schedule_at(self.now + Duration::from_millis(delay), event);
+    }
+
+    fn act(&self, id: &AttemptId) -> Act {
+        let acts = &self.scenario.agents[&id.agent].acts;
+        let nth = usize::try_from(id.attempt.0).unwrap() - 1;
+        acts[nth.min(acts.len() - 1)].clone()
+    }
+
+    fn perform(&mut self, effect: &Effect) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.performed(effect);
+            self.effects.push((self.now, effect.clone()));
+        }
+        match effect {
+            Effect::Prepare { id } => self.prepare(id),
+            Effect::Spawn { id, .. } => self.spawn(id),
+            Effect::End { id, part, how } => self.end(id, *part, *how),
+            Effect::Sample { id } => {
+                let quiet = if self.act(id).lively { Duration::ZERO } else { Duration::from_hours(1) };
+                self.answer(Event::Sampled { id: id.clone(), quiet });
+            }
+            Effect::Measure { id } => {
+                let act = self.act(id);
+                let outcome = if act.measure_fails {
+                    Err("no such device".to_owned())
+                } else {
+                    Ok(act.writes.iter().map(|path| change(path, id)).collect())
+                };
+                self.answer(Event::Measured { id: id.clone(), outcome });
+            }
+            Effect::Freeze { id, purpose, .. } => {
+                let failed = self.act(id).freeze_fails;
+                let outcome = if failed { Err("disk full".to_owned()) } else { Ok(self.fresh_commit()) };
+                self.answer(Event::Frozen { id: id.clone(), purpose: *purpose, outcome });
+            }
+            Effect::Checkpoint { id } => {
+                let outcome = match self.random.below(3) {
+                    0 => Ok(None),
+                    1 => Err("disk full".to_owned()),
+                    _ => Ok(Some(self.fresh_commit())),
+                };
+                self.answer(Event::Checkpointed { id: id.clone(), outcome });
+            }
+            Effect::Verify { id, .. } => self.verify(id),
+            Effect::PreparePlace { id, commit } => {
+                let intent = PlaceIntent { reference: "refs/heads/main".to_owned(), old: None, new: *commit };
+                let outcome = match self.refusal(id) {
+                    Some(refusal) if self.random.percent(50) => Err(refusal),
+                    Some(_) => {
+                        *self.refusals.entry(id.clone()).or_default() -= 1;
+                        Ok(intent)
+                    }
+                    None => Ok(intent),
+                };
+                self.answer(Event::PlacePrepared { id: id.clone(), outcome });
+            }
+            Effect::Place { id, intent } => {
+                let outcome = match self.refusal(id) {
+                    Some(refusal) => Err(refusal),
+                    None => Ok(Placement { commit: intent.new, index_left: Vec::new() }),
+                };
+                self.answer(Event::Placed { id: id.clone(), outcome });
+            }
+            Effect::Restore { id, paths, .. } => {
+                let keep = usize::from(self.scenario.latency > 0 && self.random.percent(20));
+                let left = paths.iter().take(keep).cloned().collect();
+                let restored = paths.iter().skip(keep).cloned().collect();
+                self.answer(Event::Restored { id: id.clone(), restored, left });
+            }
+            Effect::Survey => self.answer(Event::Surveyed { unattributed: Vec::new() }),
+            Effect::Close { .. } => self.closed = true,
+            Effect::Unpin { .. } | Effect::Sweep { .. } => {}
+        }
+    }
+
+    fn prepare(&mut self, id: &AttemptId) {
+        let agent = &self.scenario.agents[&id.agent];
+        let paths = |texts: &[String]| texts.iter().map(|t| path(t)).collect::<Vec<_>>();
+        let looks = self.prepares.entry(id.agent.clone()).or_default();
+        *looks += 1;
+        let outcome = if *looks <= agent.dirty {
+            Preparation::Dirty { paths: vec![path("dirty")] }
+        } else if agent.prepare_fails {
+            Preparation::Failed { error: "not a repository".to_owned() }
+        } else {
+            Preparation::Ready { dirty: paths(&agent.begins_dirty) }
+        };
+        self.answer(Event::Prepared { id: id.clone(), outcome });
+    }
+
+    fn spawn(&mut self, id: &AttemptId) {
+        let act = self.act(id);
+        if act.fate == Fate::SpawnFails {
+            return self.answer(Event::SpawnFailed { id: id.clone(), error: "not found".to_owned() });
+        }
+        let process = ProcessId { pid: 100, start: self.sequence, boot: "boot".to_owned() };
+        let delay = Duration::from_millis(self.random.below(self.scenario.latency + 1));
+        self.schedule_at(self.now + delay, Event::Spawned { id: id.clone(), process });
+        let ends_at = act.takes.map_or(Moment(u64::MAX), |takes| self.now + delay + takes);
+        let usage = Some(Usage { input_tokens: act.tokens, output_tokens: 0 });
+        let mut summary = Summary { usage, ..Summary::default() };
+        let id = id.clone();
+        let event = match act.fate {
+            Fate::Exits(code) => Event::TreeEnded { id: id.clone(), exit: Exit::Code(code), summary },
+            Fate::RateLimited(lifts_after) => {
+                summary.rate_limit = Some(RateLimit { lifts_after });
+                Event::TreeEnded { id: id.clone(), exit: Exit::Code(1), summary }
+            }
+            Fate::Fatal => {
+                summary.fatal = Some("no credits".to_owned());
+                Event::TreeEnded { id: id.clone(), exit: Exit::Code(1), summary }
+            }
+            Fate::LosesShim | Fate::SpawnFails => Event::ShimLost { id: id.clone() },
+        };
+        let key = self.schedule_at(ends_at, event);
+        self.trees.insert((id, Part::Agent), key);
+    }
+
+    fn verify(&mut self, id: &AttemptId) {
+        let act = self.act(id);
+        let ends_at = act.verify_takes.map_or(Moment(u64::MAX), |takes| self.now + takes);
+        let exit = Exit::Code(act.verify_exit);
+        let key = self.schedule_at(ends_at, Event::Verified { id: id.clone(), exit, tail: String::new() });
+        self.trees.insert((id.clone(), Part::Verify), key);
+    }
+
+    /// A tree dies within the grace of SIGTERM, and at once of SIGKILL.
+    fn end(&mut self, id: &AttemptId, part: Part, how: Ending) {
+        let Some(key) = self.trees.remove(&(id.clone(), part)) else { return };
+        let longest = match how {
+            Ending::Orderly { grace } => u64::try_from(grace.as_millis()).unwrap(),
+            Ending::AtOnce => 0,
+        };
+        let delay = if self.scenario.latency == 0 { longest } else { self.random.below(longest + 1) };
+        let at = (self.now + Duration::from_millis(delay)).min(key.0);
+        let signal = Exit::Signal(if how == Ending::AtOnce { 9 } else { 15 });
+        if self.pending.remove(&key).is_some() {
+            let event = match part {
+                Part::Agent => Event::TreeEnded { id: id.clone(), exit: signal, summary: Summary::default() },
+                Part::Verify => Event::Verified { id: id.clone(), exit: signal, tail: String::new() },
+            };
+            let key = self.schedule_at(at, event);
+            self.trees.insert((id.clone(), part), key);
+        }
+    }
+
+    fn refusal(&mut self, id: &AttemptId) -> Option<PlaceRefusal> {
+        let nth = self.refusals.entry(id.clone()).or_default();
+        let refusals = &self.scenario.agents[&id.agent].acts;
+        let attempt = usize::try_from(id.attempt.0).unwrap() - 1;
+        let refusal = refusals[attempt.min(refusals.len() - 1)].refusals.get(*nth).cloned();
+        *nth += 1;
+        refusal
+    }
+
+    fn fresh_commit(&mut self) -> ObjectId {
+        self.sequence += 1;
+        commit(self.sequence)
+    }
+
+    /// Names of the agents that ended so.
+    pub(crate) fn attempts(&self) -> BTreeSet<AttemptId> {
+        let started = |r: &Record| match &r.fact {
+            supervise::core::record::Fact::AttemptStarted { id, .. } => Some(id.clone()),
+            _ => None,
+        };
+        self.log.iter().filter_map(started).collect()
+    }
+}
+
+pub(crate) fn path(text: &str) -> RepoPath {
+    RepoPath::new(text.as_bytes()).unwrap()
+}
+
+fn commit(number: u64) -> ObjectId {
+    let mut bytes = [0; 20];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    ObjectId::from_bytes(&bytes).unwrap()
+}
+
+fn change(text: &str, id: &AttemptId) -> Change {
+    let after = Entry { mode: Mode::File, id: commit(u64::from(id.attempt.0)) };
+    Change { path: path(text), before: None, after: Some(after) }
+}

@@ -1,0 +1,239 @@
+//! A bench for process trees: a directory, a launcher over the real binary, and a mark in the
+//! environment by which everything that was started is found again.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use supervise::core::effect::{Ending, Part};
+use supervise::core::ids::{AgentId, Attempt, AttemptId};
+use supervise::core::reason::Exit;
+use supervise::host::process::{self, Launcher, News, SpawnError, TreeKey, TreeNews, TreeSpec};
+use supervise::shim::clock;
+use supervise::shim::record::ExitRecord;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a shim is given to end its tree.
+const BOUND: Duration = Duration::from_secs(15);
+
+const MARK: &str = "SUPERVISE_TEST_MARK";
+
+pub(crate) struct Bench {
+    runtime: Option<Runtime>,
+    launcher: Option<Launcher>,
+    directory: tempfile::TempDir,
+    mark: String,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let launcher =
+            runtime.block_on(async { Launcher::new(env!("CARGO_BIN_EXE_supervise")).unwrap().with_bound(BOUND) });
+        let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { runtime: Some(runtime), launcher: Some(launcher), directory: tempfile::tempdir().unwrap(), mark }
+    }
+
+    /// Runs `test` and sees that nothing is left.
+    pub(crate) fn run(test: impl AsyncFnOnce(&Self)) {
+        Self::run_with(BOUND, test);
+    }
+
+    /// The same, with another bound on the shims.
+    pub(crate) fn run_with(bound: Duration, test: impl AsyncFnOnce(&Self)) {
+        let mut bench = Self::new();
+        bench.launcher = bench.launcher.map(|launcher| launcher.with_bound(bound));
+        let runtime = bench.runtime.take().unwrap();
+        runtime.block_on(async {
+            test(&bench).await;
+            bench.assert_empty();
+        });
+    }
+
+    /// Runs `test` and then takes the supervisor's side down: runtime, tasks, sockets.
+    pub(crate) fn abandon_after(test: impl AsyncFnOnce(&Self)) -> Self {
+        let mut bench = Self::new();
+        let runtime = bench.runtime.take().unwrap();
+        runtime.block_on(test(&bench));
+        drop(runtime);
+        bench.launcher = None;
+        bench
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn exit_record(&self) -> Option<ExitRecord> {
+        ExitRecord::read(&self.path("exit.json")).unwrap()
+    }
+
+    /// A tree that runs this script.
+    pub(crate) fn sh(&self, script: &str) -> Wish<'_> {
+        self.command(&["sh", "-c", script])
+    }
+
+    pub(crate) fn command(&self, argv: &[&str]) -> Wish<'_> {
+        let path = std::env::var_os("PATH").unwrap();
+        let spec = TreeSpec {
+            key: TreeKey {
+                id: AttemptId { agent: AgentId::new("agent").unwrap(), attempt: Attempt::FIRST },
+                part: Part::Agent,
+            },
+            argv: argv.iter().map(OsString::from).collect(),
+            env: vec![("PATH".into(), path), (MARK.into(), self.mark.clone().into())],
+            cwd: self.directory.path().to_owned(),
+            stdin: None,
+            stdout: self.path("stdout.log"),
+            stderr: self.path("stderr.log"),
+            log_limit: 1 << 20,
+            exit_record: self.path("exit.json"),
+            forward: true,
+            leftover_grace: Duration::from_millis(100),
+            cgroup: None,
+        };
+        Wish { bench: self, spec, backlog: 64 }
+    }
+
+    /// The processes that carry the mark, by name.
+    pub(crate) fn survivors(&self) -> Vec<String> {
+        let mark = format!("{MARK}={}", self.mark);
+        let carries = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
+        let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        entries
+            .filter(|process| fs::read(process.join("environ")).is_ok_and(carries))
+            .map(|process| {
+                let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+                format!("{} {}", process.file_name().unwrap().display(), name.trim())
+            })
+            .collect()
+    }
+
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.survivors(), Vec::<String>::new());
+    }
+}
+
+/// A tree that is to be started.
+pub(crate) struct Wish<'a> {
+    bench: &'a Bench,
+    pub(crate) spec: TreeSpec,
+    /// News that may wait to be taken.
+    pub(crate) backlog: usize,
+}
+
+impl Wish<'_> {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut TreeSpec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+
+    pub(crate) async fn spawn(self) -> Result<Tree, SpawnError> {
+        let (sender, news) = mpsc::channel(self.backlog);
+        let directory = self.bench.directory.path().to_owned();
+        let running = self.bench.launcher.as_ref().unwrap().spawn(self.spec, sender).await?;
+        Ok(Tree { running, news, directory, output: Vec::new(), gaps: 0, last: None })
+    }
+}
+
+/// A tree that was started, and what it told so far.
+pub(crate) struct Tree {
+    running: process::Tree,
+    news: mpsc::Receiver<News>,
+    directory: PathBuf,
+    pub(crate) output: Vec<u8>,
+    pub(crate) gaps: u64,
+    last: Option<TreeNews>,
+}
+
+impl Tree {
+    pub(crate) fn end(&self, how: Ending) {
+        self.running.end(how);
+    }
+
+    pub(crate) fn sample(&self) -> Duration {
+        self.running.sample()
+    }
+
+    pub(crate) fn leader(&self) -> u32 {
+        self.running.process().pid
+    }
+
+    /// Takes the next news; `false`: there are no more.
+    async fn take(&mut self) -> bool {
+        let Some((_, news)) = tokio::time::timeout(PATIENCE, self.news.recv()).await.expect("news in time") else {
+            return false;
+        };
+        assert_eq!(self.last, None, "nothing comes after the last news");
+        match news {
+            TreeNews::Output(bytes) => self.output.extend(bytes),
+            TreeNews::Gap(bytes) => self.gaps += bytes,
+            last => self.last = Some(last),
+        }
+        true
+    }
+
+    /// Waits until the output holds `text`.
+    pub(crate) async fn output_has(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.output).contains(text) {
+            assert!(self.take().await, "{:?} does not have {text:?}", String::from_utf8_lossy(&self.output));
+        }
+    }
+
+    /// Waits for the end of all news.
+    pub(crate) async fn last_news(&mut self) -> TreeNews {
+        while self.take().await {}
+        self.last.clone().expect("an end among the news")
+    }
+
+    pub(crate) async fn ended(&mut self) -> Exit {
+        match self.last_news().await {
+            TreeNews::Ended { exit, survivors: 0 } => exit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn record(&self) -> ExitRecord {
+        ExitRecord::read(&self.directory.join("exit.json")).unwrap().unwrap()
+    }
+
+    pub(crate) fn log(&self, name: &str) -> Vec<u8> {
+        fs::read(self.directory.join(name)).unwrap()
+    }
+
+    /// The process number of the shim.
+    pub(crate) fn shim(&self) -> u32 {
+        parent_of(self.leader())
+    }
+}
+
+pub(crate) fn parent_of(pid: u32) -> u32 {
+    supervise::shim::tree::look(pid).unwrap().parent
+}
+
+/// Waits until `condition` gives something.
+pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = clock::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(clock::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A script that others start: executable, in the bench's directory.
+pub(crate) fn write_script(directory: &Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
