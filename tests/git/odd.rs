@@ -328,6 +328,25 @@ fn permission_bits_can_be_off() {
 }
 
 #[test]
+fn what_cannot_be_read_stops_only_those_who_claim_it() {
+    let s = Scratch::committed(&[("a", "1\n"), ("b", "1\n")]);
+    s.write("private/file", "p\n");
+    fs::set_permissions(s.path("private"), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read_dir(s.path("private")).is_err() {
+        let mut r = s.open();
+        let agent = Agent::new(&s, "a", &["**/*.c", "a"]);
+        agent.begin(&mut r);
+        s.write("a", "2\n");
+        agent.complete(&mut r);
+        assert_eq!(s.changed_by("HEAD"), ["M a"]);
+        assert_eq!(r.survey().unwrap(), []);
+        let greedy = Agent::new(&s, "b", &["private"]);
+        assert!(matches!(greedy.prepare(&mut r), Preparation::Failed { .. }));
+    }
+    fs::set_permissions(s.path("private"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
 fn a_commit_needs_somebody() {
     let s = Scratch::committed(&[("a", "1\n")]);
     s.git(&["config", "user.name", ""]);

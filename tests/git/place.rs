@@ -315,3 +315,26 @@ fn a_crash_after_the_move_is_finished_by_the_intent() {
     s.git(&["commit", "-q", "-am", "user"]);
     assert_eq!(s.git(&["show", "HEAD:a"]), "2\n");
 }
+
+#[test]
+fn the_lock_of_a_running_git_is_waited_for() {
+    let s = Scratch::committed(&[("a", "1\n")]);
+    let mut r = s.open();
+    let agent = Agent::new(&s, "a", &["a"]);
+    agent.begin(&mut r);
+    s.write("a", "2\n");
+    let commit = agent.freeze(&mut r, Purpose::Completion);
+    let lock = s.root().join(".git/index.lock");
+    fs::write(&lock, "of somebody else").unwrap();
+    // A run that opens now leaves a lock that is not ours alone.
+    drop(s.open());
+    assert!(lock.exists());
+    std::thread::scope(|scope| {
+        let placed = scope.spawn(|| agent.place(&mut r, commit));
+        // The branch cannot have moved as long as the lock is there.
+        assert_eq!(s.git(&["rev-list", "--count", "main"]), "1\n");
+        fs::remove_file(&lock).unwrap();
+        assert_eq!(placed.join().unwrap().unwrap().commit, commit);
+    });
+    assert_eq!(s.status(), "");
+}

@@ -61,6 +61,7 @@ fn everything_goes_back_and_salvage_keeps_it() {
     symlink("elsewhere", s.path("w/link")).unwrap();
     fs::set_permissions(s.path("w/run"), fs::Permissions::from_mode(0o755)).unwrap();
     s.write("w/bare/new", "n\n");
+    fs::create_dir_all(s.path("w/made/by/agent")).unwrap();
     s.write("fresh/deep/file", "n\n");
     s.remove("top");
     let head = s.head();

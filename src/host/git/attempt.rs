@@ -154,7 +154,7 @@ impl Repository {
             kept += u32::from(keep);
             entries.push(BaseEntry { path: seen.path, entry: stored.entry, stat: Some(stat), kept: number });
         }
-        Ok(Baseline { head, since, entries, bare_dirs: look.bare_dirs })
+        Ok(Baseline { head, since, entries, dirs: look.dirs })
     }
 
     /// Are the bytes on disk those of the object, for a file that the index vouches for? Conversions

@@ -24,8 +24,8 @@ pub(super) struct Baseline {
     /// The file system's time before the first look: whatever changed since then may hide.
     pub(super) since: (i64, u32),
     pub(super) entries: Vec<BaseEntry>,
-    /// Directories that were there and that hold no entry of ours, see `Walk::bare_dirs`.
-    pub(super) bare_dirs: Vec<RepoPath>,
+    /// Directories that were there, as far as the claim leads to them; see `Walk::dirs`.
+    pub(super) dirs: Vec<RepoPath>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,14 @@ pub(super) struct BaseEntry {
 }
 
 impl Baseline {
+    /// Was the directory, or something beneath it, there?
+    pub(super) fn had_dir(&self, dir: &RepoPath) -> bool {
+        let first = self.dirs.partition_point(|d| d < dir);
+        let inside = [dir.as_bytes(), b"/"].concat();
+        let next = self.dirs.partition_point(|d| d.as_bytes() < inside.as_slice());
+        self.dirs.get(first) == Some(dir) || self.dirs.get(next).is_some_and(|d| d.as_bytes().starts_with(&inside))
+    }
+
     pub(super) fn find(&self, path: &RepoPath) -> Option<&BaseEntry> {
         self.entries.binary_search_by(|e| e.path.cmp(path)).ok().map(|i| &self.entries[i])
     }
@@ -64,7 +72,7 @@ impl Baseline {
         };
         field(HEADER);
         field(self.head.map_or_else(|| "-".to_owned(), |h| h.to_string()).as_bytes());
-        field(format!("{} {} {} {}", self.since.0, self.since.1, self.entries.len(), self.bare_dirs.len()).as_bytes());
+        field(format!("{} {} {} {}", self.since.0, self.since.1, self.entries.len(), self.dirs.len()).as_bytes());
         for e in &self.entries {
             let stat = e.stat.map_or_else(
                 || "-".to_owned(),
@@ -79,7 +87,7 @@ impl Baseline {
             field(e.path.as_bytes());
             field(format!("{:o} {} {kept} {stat}", e.entry.mode.bits(), e.entry.id).as_bytes());
         }
-        for dir in &self.bare_dirs {
+        for dir in &self.dirs {
             field(dir.as_bytes());
         }
         let sum = crc32fast::hash(&out);
@@ -102,17 +110,17 @@ impl Baseline {
         let line = text(fields.next()?)?;
         let mut numbers = line.split(' ');
         let since = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
-        let (count, dirs): (usize, usize) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        let (count, dir_count): (usize, usize) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
         let mut entries = Vec::new();
         for _ in 0..count {
             let path = RepoPath::new(fields.next()?).ok()?;
             entries.push(decode_entry(path, &text(fields.next()?)?)?);
         }
-        let mut bare_dirs = Vec::new();
-        for _ in 0..dirs {
-            bare_dirs.push(RepoPath::new(fields.next()?).ok()?);
+        let mut dirs = Vec::new();
+        for _ in 0..dir_count {
+            dirs.push(RepoPath::new(fields.next()?).ok()?);
         }
-        Some(Self { head, since, entries, bare_dirs })
+        Some(Self { head, since, entries, dirs })
     }
 }
 
@@ -167,7 +175,7 @@ mod tests {
             head: Some(id),
             since: (12, 34),
             entries: vec![entry(b"a\nb/\xff", Some(stat), Some(7)), entry(b"z", None, None)],
-            bare_dirs: vec![path(b"empty dir")],
+            dirs: vec![path(b"empty dir")],
         };
         let bytes = baseline.encode();
         assert_eq!(Baseline::decode(&bytes), Some(baseline));

@@ -32,6 +32,8 @@ pub enum GitError {
     NoBaseline(AttemptId),
     #[error("the branch `{name}` cannot be switched to: {why}")]
     Switch { name: String, why: String },
+    #[error("`{}` stays taken: another git command is running, or one crashed and left it", path.display())]
+    IndexLocked { path: PathBuf },
     #[error("the reference `{0}` is not what it was")]
     Moved(String),
     #[error("a file is changing while it is read: `{0}`")]

@@ -35,7 +35,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) seen: Vec<Seen>,
-    pub(super) bare_dirs: Vec<RepoPath>,
+    pub(super) dirs: Vec<RepoPath>,
     pub(super) index: Arc<Index>,
 }
 
@@ -81,11 +81,11 @@ impl Known for Oracle<'_> {
 impl Repository {
     pub(super) fn look(&mut self, scope: &Scope) -> Result<Look, GitError> {
         if scope.is_empty() {
-            return Ok(Look { seen: Vec::new(), bare_dirs: Vec::new(), index: Arc::default() });
+            return Ok(Look { seen: Vec::new(), dirs: Vec::new(), index: Arc::default() });
         }
         let index = self.index()?;
         let mut oracle = Oracle { index: &index, objects: &self.objects, listed: None };
-        let Walk { found, bare_dirs } = walk::walk(&self.root, scope, &mut oracle)?;
+        let Walk { found, dirs } = walk::walk(&self.root, scope, &mut oracle)?;
         self.look_for_attributes(&index, found.iter().any(|f| f.path.as_bytes().ends_with(b".gitattributes")));
         let index_time = index.stamp.map_or((0, 0), |s| s.mtime);
         let mut seen = Vec::with_capacity(found.len());
@@ -128,7 +128,7 @@ impl Repository {
             seen.sort_by(|a, b| a.path.cmp(&b.path));
             seen.dedup_by(|a, b| a.path == b.path);
         }
-        Ok(Look { seen, bare_dirs, index })
+        Ok(Look { seen, dirs, index })
     }
 
     /// What git would record of it now, stored; `None`: nothing is there.
@@ -143,7 +143,11 @@ impl Repository {
         let Some(mode) = self.mode_of(stat, before.or_else(|| seen.item.and_then(|i| Mode::from_bits(i.mode)))) else {
             return Ok(None);
         };
-        self.objects.store(&self.root, &seen.path, stat, mode).map(Some)
+        match self.objects.store(&self.root, &seen.path, stat, mode) {
+            // It went away since the look.
+            Err(GitError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            stored => stored.map(Some),
+        }
     }
 
     /// The mode of a file, where `core.fileMode` is off what it was before.
@@ -211,7 +215,12 @@ impl Repository {
         if seen.nested && item.mode != Mode::Submodule.bits() {
             return Ok(true);
         }
-        Ok(self.store_seen(seen, None)?.map(|s| s.entry) != item.entry())
+        match self.store_seen(seen, None) {
+            Ok(stored) => Ok(stored.map(|s| s.entry) != item.entry()),
+            // What cannot be read, or does not hold still, is not known to be as git has it.
+            Err(GitError::Io { .. } | GitError::Unsteady(_)) => Ok(true),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -52,7 +52,8 @@ fn refused(e: GitError) -> PlaceRefusal {
 
 impl Repository {
     /// Takes `index.lock`, checks that the branch and the files are what they were, and rebuilds the
-    /// commit on HEAD if others were placed or committed meanwhile. The lock stays taken until
+    /// commit on HEAD if others were placed or committed meanwhile. A commit that changes nothing
+    /// gives an intent whose `new` is the `old`, and placing it does nothing. The lock stays taken until
     /// [`Repository::place`] or [`Repository::abandon_place`].
     pub fn prepare_place(&mut self, id: &AttemptId, commit: ObjectId) -> Result<PlaceIntent, PlaceRefusal> {
         self.lock = None;
@@ -154,7 +155,7 @@ impl Repository {
         let Some(mut lock) = self.lock.take().filter(|l| l.id == *id) else {
             return Err(PlaceRefusal::Git { error: "the commit was not prepared for placing".to_owned() });
         };
-        if intent.old == Some(intent.new) {
+        if lock.steps.is_empty() {
             return Ok(Placement { commit: intent.new, index_left: Vec::new() });
         }
         let log = format!("supervise: {id}");
@@ -207,6 +208,7 @@ impl Repository {
                     let pause = Timespec { tv_sec: 0, tv_nsec: LOCK_PAUSE_MS * 1_000_000 };
                     let _ = poll(&mut [], Some(&pause));
                 }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(GitError::IndexLocked { path }),
                 Err(e) => return Err(GitError::io("taking index.lock")(e)),
             }
         }

@@ -24,6 +24,7 @@ use super::Repository;
 use super::baseline::BaseEntry;
 use super::error::GitError;
 use super::files::{name, open_dir_at};
+use super::scope::Scope;
 use super::trees::Trees;
 
 impl Repository {
@@ -69,6 +70,10 @@ impl Repository {
                 Err(_) => left.push(path),
             }
         }
+        // Also those that never held a file. Others may be making directories at this moment: only
+        // what the claim itself names is the attempt's.
+        let scope = Scope::of(&self.state(id)?.claim);
+        dirs.extend(self.look(&scope)?.dirs.into_iter().filter(|d| scope.matches(d)));
         self.remove_empty(id, &dirs)?;
         for base in write {
             match self.put_back(id, &base) {
@@ -93,8 +98,7 @@ impl Repository {
     fn remove_empty(&self, id: &AttemptId, dirs: &BTreeSet<RepoPath>) -> Result<(), GitError> {
         let baseline = &self.state(id)?.baseline;
         for dir in dirs.iter().rev() {
-            // A bare directory, or one above one, was there.
-            if baseline.bare_dirs.iter().any(|b| b.is_within(dir)) {
+            if baseline.had_dir(dir) {
                 continue;
             }
             if let Ok(Some((parent, name))) = self.root.parent(dir) {

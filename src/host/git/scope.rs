@@ -54,6 +54,11 @@ impl Scope {
         (!self.whole).then_some(&self.roots)
     }
 
+    /// Is it about a claim that matches this very path?
+    pub(super) fn names(&self, path: &RepoPath) -> bool {
+        self.claim.is_some() && self.matches(path)
+    }
+
     pub(super) fn matches(&self, path: &RepoPath) -> bool {
         self.claim.as_ref().is_none_or(|c| c.exclusive_matches(path) || c.late_matches(path))
     }

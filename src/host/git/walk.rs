@@ -49,9 +49,9 @@ pub(super) trait Known {
 pub(super) struct Walk {
     /// Sorted by path.
     pub(super) found: Vec<Found>,
-    /// Directories without anything in them, and the deepest existing directory above roots that do
-    /// not exist: what an agent did not make and a restore must not remove.
-    pub(super) bare_dirs: Vec<RepoPath>,
+    /// The directories that were entered, and the deepest existing one above roots that do not exist,
+    /// sorted: what an agent did not make and a restore must not remove.
+    pub(super) dirs: Vec<RepoPath>,
 }
 
 pub(super) fn walk(root: &Root, scope: &Scope, known: &mut dyn Known) -> Result<Walk, GitError> {
@@ -71,8 +71,8 @@ pub(super) fn walk(root: &Root, scope: &Scope, known: &mut dyn Known) -> Result<
     }
     let mut out = walker.out;
     out.found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    out.bare_dirs.sort_unstable();
-    out.bare_dirs.dedup();
+    out.dirs.sort_unstable();
+    out.dirs.dedup();
     Ok(out)
 }
 
@@ -98,7 +98,7 @@ impl Walker<'_> {
             let base = at.as_ref().map_or_else(|| self.root.fd(), AsFd::as_fd);
             let (Some(so_far), true) = (so_far, part != b".git") else { return Ok(()) };
             let Some(stat) = lstat_at(base, part).map_err(failed)? else {
-                self.out.bare_dirs.extend(so_far.parent());
+                self.out.dirs.extend(so_far.parent());
                 return Ok(());
             };
             if next.is_none() || !stat.is_dir() {
@@ -128,8 +128,19 @@ impl Walker<'_> {
         depth: usize,
     ) -> Result<(), GitError> {
         if stat.is_dir() {
-            let fd = open_dir_at(base, name).map_err(GitError::io(format!("opening `{path}`")))?;
-            let Some(fd) = fd else { return Ok(()) };
+            let fd = match open_dir_at(base, name) {
+                Ok(Some(fd)) => fd,
+                Ok(None) => return Ok(()),
+                // Somebody's private directory is no reason to stop, unless it is what we are asked about.
+                Err(e)
+                    if e.kind() == std::io::ErrorKind::PermissionDenied
+                        && !self.scope.names(&path)
+                        && !self.known.tracked_beneath(path.as_bytes()) =>
+                {
+                    return Ok(());
+                }
+                Err(e) => return Err(GitError::io(format!("opening `{path}`"))(e)),
+            };
             if is_repository(fd.as_fd()) {
                 if self.known.tracked(path.as_bytes()) || !self.known.ignored(&path, true)? {
                     self.out.found.push(Found { path, stat, what: What::Nested });
@@ -177,9 +188,7 @@ impl Walker<'_> {
                 names.push((name.to_vec(), entry.file_type()));
             }
         }
-        if names.is_empty() {
-            self.out.bare_dirs.extend(path.cloned());
-        }
+        self.out.dirs.extend(path.cloned());
         let mut full = path.map_or_else(Vec::new, |p| [p.as_bytes(), b"/"].concat());
         let base = full.len();
         for (name, kind) in names {
