@@ -99,8 +99,8 @@ pub fn command_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
 }
 
 /// Runs each of its arguments by a shell of its own, up to the first that fails, whose exit is the
-/// whole's. Both streams go to one log.
-const VERIFY_SCRIPT: &str = r#"exec 2>&1; for command do sh -c "$command" || exit; done"#;
+/// whole's.
+const VERIFY_SCRIPT: &str = r#"for command do sh -c "$command" || exit; done"#;
 
 /// The verify commands as one command line: `sh -c` each, in order, up to the first that fails, with
 /// the agent's own environment and directory (which the caller moves below a throwaway worktree

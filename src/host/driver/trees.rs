@@ -25,7 +25,6 @@ const TAIL: u64 = 4096;
 
 /// From SIGTERM to SIGKILL for what a leader leaves behind when it ends by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
-const VERIFY_STDERR: &str = "verify.stderr.log";
 
 /// A verify command on its way.
 pub(super) struct Verifying {
@@ -247,7 +246,7 @@ impl Driver<'_> {
             cwd,
             stdin: None,
             stdout: dir.join("verify.log"),
-            stderr: dir.join(VERIFY_STDERR),
+            stderr: dir.join("verify.log"),
             log_limit: launch.log_limit,
             exit_record: dir.join("verify.json"),
             forward: false,
@@ -265,8 +264,6 @@ impl Driver<'_> {
                 None
             });
         }
-        // The command's two streams go to one log; what the shim keeps the other in stays empty.
-        let _ = std::fs::remove_file(dir.join(VERIFY_STDERR));
         let tail = tail_of(&dir.join("verify.log")).unwrap_or_default();
         Event::Verified { id, exit, tail }
     }

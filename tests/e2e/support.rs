@@ -1,6 +1,5 @@
 //! What tests of the whole program share: a scratch repository, the program in a cleared
 //! environment, and questions about what is left on the machine.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::io::Write as _;
@@ -10,17 +9,17 @@ use std::time::{Duration, Instant};
 
 /// A git repository with one commit, away from the user's configuration, and a mark in the
 /// environment of everything that is started through it.
-pub struct TestRepo {
+pub(crate) struct TestRepo {
     root: tempfile::TempDir,
-    pub mark: String,
+    pub(crate) mark: String,
 }
 
 impl TestRepo {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&[("README.md", "# test\n")])
     }
 
-    pub fn with(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
         let root = tempfile::Builder::new().prefix("supervise-test-").tempdir().unwrap();
         let mark = format!("m{}", root.path().file_name().unwrap().to_string_lossy().replace(['-', '.'], "_"));
         let repo = Self { root, mark };
@@ -37,31 +36,31 @@ impl TestRepo {
         repo
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.root.path().join("work")
     }
 
     /// Temporary directory of everything that runs.
-    pub fn tmp(&self) -> PathBuf {
+    pub(crate) fn tmp(&self) -> PathBuf {
         self.root.path().join("tmp")
     }
 
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    pub fn exists(&self, path: &str) -> bool {
+    pub(crate) fn exists(&self, path: &str) -> bool {
         self.path().join(path).symlink_metadata().is_ok()
     }
 
     /// A command in the repository and a cleared environment.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.path())
@@ -78,20 +77,20 @@ impl TestRepo {
         command
     }
 
-    pub fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         let output = self.command("git").args(args).output().unwrap();
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Subjects of the commits since the first, oldest first.
-    pub fn subjects(&self) -> Vec<String> {
+    pub(crate) fn subjects(&self) -> Vec<String> {
         let log = self.git(&["log", "--reverse", "--format=%s"]);
         log.lines().skip(1).map(str::to_owned).collect()
     }
 
     /// The paths that the commit with this subject changed.
-    pub fn files_of(&self, subject: &str) -> Vec<String> {
+    pub(crate) fn files_of(&self, subject: &str) -> Vec<String> {
         let log = self.git(&["log", "--format=%H %s"]);
         let line = log.lines().find(|l| l.split_once(' ').is_some_and(|(_, s)| s == subject));
         let commit = line.unwrap_or_else(|| panic!("no commit {subject:?} in\n{log}")).split(' ').next().unwrap();
@@ -99,29 +98,29 @@ impl TestRepo {
         names.lines().map(str::to_owned).collect()
     }
 
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.git(&["status", "--porcelain"])
     }
 
     /// Writes a session file outside the working tree and gives its path.
-    pub fn session(&self, text: &str) -> PathBuf {
+    pub(crate) fn session(&self, text: &str) -> PathBuf {
         let path = self.root.path().join("session.toml");
         fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn supervise(&self) -> Command {
+    pub(crate) fn supervise(&self) -> Command {
         self.command(env!("CARGO_BIN_EXE_supervise"))
     }
 
     /// Runs the session to its end.
-    pub fn run(&self, session: &str, args: &[&str]) -> Ended {
+    pub(crate) fn run(&self, session: &str, args: &[&str]) -> Ended {
         let path = self.session(session);
         Ended::of(&self.supervise().arg("run").arg(path).args(args).output().unwrap())
     }
 
     /// Starts the session and leaves it running.
-    pub fn start(&self, session: &str, args: &[&str]) -> Child {
+    pub(crate) fn start(&self, session: &str, args: &[&str]) -> Child {
         let path = self.session(session);
         let mut command = self.supervise();
         command.arg("run").arg(path).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -129,7 +128,7 @@ impl TestRepo {
     }
 
     /// Processes of this machine that were started through this repository and still live.
-    pub fn survivors(&self) -> Vec<String> {
+    pub(crate) fn survivors(&self) -> Vec<String> {
         let wanted = format!("TEST_MARK={}", self.mark);
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -146,7 +145,7 @@ impl TestRepo {
         found
     }
 
-    pub fn assert_no_survivors(&self) {
+    pub(crate) fn assert_no_survivors(&self) {
         let left = eventually(Duration::from_secs(2), || self.survivors().is_empty());
         assert!(left, "processes are left: {:#?}", self.survivors());
     }
@@ -154,14 +153,14 @@ impl TestRepo {
 
 /// What a program left behind when it ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
-    pub fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -170,18 +169,18 @@ impl Ended {
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Standard output as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
     }
 
     /// The state of one agent in the JSON document.
-    pub fn agent(&self, id: &str) -> serde_json::Value {
+    pub(crate) fn agent(&self, id: &str) -> serde_json::Value {
         let json = self.json();
         let agents = json["agents"].as_array().unwrap();
         agents.iter().find(|a| a["id"] == id).unwrap_or_else(|| panic!("no agent {id} in {json:#}")).clone()
@@ -190,7 +189,7 @@ impl Ended {
 
 /// Waits for a condition, at most this long.
 #[expect(clippy::disallowed_methods, reason = "a deadline needs the clock, and a look at the world a pause")]
-pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {
         if condition() {
@@ -204,13 +203,13 @@ pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
 }
 
 /// Sends a signal by name to a child that was started here and not yet waited for.
-pub fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
 /// Waits for a child, bounded, and gives what it said.
-pub fn finish(child: Child, limit: Duration) -> Ended {
+pub(crate) fn finish(child: Child, limit: Duration) -> Ended {
     let pid = child.id();
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(child.wait_with_output()));
@@ -224,7 +223,7 @@ pub fn finish(child: Child, limit: Duration) -> Ended {
 }
 
 /// Gives `bytes` to a command's standard input and waits for its end.
-pub fn with_input(mut command: Command, bytes: &[u8]) -> Ended {
+pub(crate) fn with_input(mut command: Command, bytes: &[u8]) -> Ended {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A program that refuses early closes its end; that is its answer to judge, not this write.
     let _ = child.stdin.take().unwrap().write_all(bytes);
@@ -232,19 +231,19 @@ pub fn with_input(mut command: Command, bytes: &[u8]) -> Ended {
 }
 
 /// The directory of the newest run of a repository.
-pub fn run_dir(repo: &TestRepo) -> PathBuf {
+pub(crate) fn run_dir(repo: &TestRepo) -> PathBuf {
     let state = repo.path().join(".git/supervise");
     let current = fs::read_to_string(state.join("current")).unwrap();
     state.join("runs").join(current.trim())
 }
 
 /// Reads a file below `dir`, empty where it is not there.
-pub fn text(dir: &Path, file: &str) -> String {
+pub(crate) fn text(dir: &Path, file: &str) -> String {
     fs::read_to_string(dir.join(file)).unwrap_or_default()
 }
 
 /// Writes a program.
-pub fn executable(path: &Path, text: &str) {
+pub(crate) fn executable(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();

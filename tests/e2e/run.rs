@@ -1,10 +1,8 @@
 //! The main job, end to end, with scripted agents: real processes, real git, the real program.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Ended, TestRepo, eventually, finish, run_dir, signal, text, with_input};
+use crate::support::{Ended, TestRepo, eventually, finish, run_dir, signal, text, with_input};
 
 fn sh(id: &str, files: &str, script: &str, more: &str) -> String {
     format!("[[agent]]\nid = \"{id}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\nfiles = {files}\n{more}\n")

@@ -3,22 +3,15 @@
 //! Runs where `SUPERVISE_TEST_CODEX` names a codex (the native binary or npm's entry); elsewhere it
 //! says that it was not run. Where `SUPERVISE_TEST_CODEX_RAN` names a file, a test that ran to its
 //! end adds its name there, so that whoever demands the real codex can tell.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-#[path = "support/model/mod.rs"]
-mod model;
-#[path = "support/real.rs"]
-mod real;
-mod support;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use real::real_program;
-use model::{Fault, Latch, Model, Script, hermetic_args, hermetic_env};
+use crate::model::{Fault, Latch, Model, Script, hermetic_args, hermetic_env};
+use crate::real::real_program;
+use crate::support::{Ended, TestRepo, run_dir, text};
 use supervise::runner::codex_program;
-use support::{Ended, TestRepo, run_dir, text};
 
 fn codex(test: &str) -> Option<PathBuf> {
     real_program("SUPERVISE_TEST_CODEX", test).map(|entry| codex_program(&entry))
@@ -138,8 +131,12 @@ fn a_rate_limit_pauses_the_runner_and_costs_no_retry() {
     let repo = TestRepo::new();
     let limited = Fault::error("rate_limit_exceeded", "Rate limit reached. Please try again in 1s.");
     let model =
-        Model::start([Script::new("eager").fault(limited.times(1)).write("eager.txt", "done\n").message("done")]);
-    let session = [head(&repo, &codex, &model), agent("eager", "[\"eager.txt\"]", "")].concat();
+        Model::start([Script::new("eager-1").fault(limited).message("never said"), Script::new("eager-2").write("eager.txt", "done\n").message("done")]);
+    let session = [
+        head(&repo, &codex, &model),
+        agent("eager", "[\"eager.txt\"]", "args = [\"-c\", \"model_providers.stand_in.stream_max_retries=0\"]"),
+    ]
+    .concat();
     let ended = repo.run(&session, &["--format", "json"]).expect(0);
     let eager = ended.agent("eager");
     assert_eq!(eager["state"], "COMPLETED", "{eager:#}");
@@ -158,9 +155,9 @@ fn ctrl_c_in_the_middle_of_a_command_leaves_nothing_running() {
         .message("never said")]);
     let session = [head(&repo, &codex, &model), agent("busy", "[\"busy.txt\"]", "runner = \"unboxed\"")].concat();
     let child = repo.start(&session, &["--format", "json"]);
-    assert!(support::eventually(Duration::from_secs(30), || repo.exists("busy.txt")));
-    support::signal(&child, "INT");
-    let ended: Ended = support::finish(child, Duration::from_secs(30)).expect(130);
+    assert!(crate::support::eventually(Duration::from_secs(30), || repo.exists("busy.txt")));
+    crate::support::signal(&child, "INT");
+    let ended: Ended = crate::support::finish(child, Duration::from_secs(30)).expect(130);
     assert_eq!(ended.agent("busy")["state"], "TERMINATED");
     assert!(ended.agent("busy")["salvage"].is_string());
     assert_eq!(repo.status(), "");

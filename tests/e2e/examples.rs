@@ -1,13 +1,10 @@
 //! Every file in `examples/` and `sessions/` runs: as it is, with a scripted program in the place of
 //! `codex` that writes one file of each of its agent's claims.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{Ended, TestRepo};
+use crate::support::{Ended, TestRepo};
 
 /// Stands in for codex: says what codex says, and appends to the files that a table gives its agent.
 const FAKE_CODEX: &str = r#"#!/bin/sh
@@ -33,7 +30,7 @@ fn run_file(file: &Path) {
     ]);
     let bin = repo.tmp().join("bin");
     fs::create_dir(&bin).unwrap();
-    support::executable(&bin.join("codex"), FAKE_CODEX);
+    crate::support::executable(&bin.join("codex"), FAKE_CODEX);
     let path = std::env::join_paths(
         std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     )

@@ -1,0 +1,11 @@
+//! The whole program, end to end: real processes, real git, and (where it is there) the real codex.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod codex;
+mod examples;
+#[path = "../support/model/mod.rs"]
+mod model;
+#[path = "../support/real.rs"]
+mod real;
+mod run;
+mod support;
