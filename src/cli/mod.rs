@@ -7,6 +7,8 @@ pub mod doctor;
 pub mod exit;
 pub mod progress;
 pub mod select;
+pub mod init;
+pub mod schema;
 
 pub use exit::{Exit, Failure};
 pub use select::SelectArgs;

@@ -9,7 +9,27 @@
 
 pub mod analysis;
 pub mod orchestrator;
+mod brief;
+mod build;
+mod depend;
+mod each;
+mod keys;
+mod load;
+mod manifest;
 pub mod plan;
+pub mod problem;
+mod roster;
+mod runners;
+pub mod schema;
+mod section;
+mod select;
+mod sets;
+pub mod source;
 pub mod template;
+mod text;
+mod warn;
 
-pub use plan::{GitHooks, Launch, RunnerKind, Session, VerifyIn, VerifyPlan};
+pub use load::{LoadOptions, Loaded, load, read, workspace_of};
+pub use plan::{GitHooks, Launch, Origin, RunnerKind, Session, VerifyIn, VerifyPlan};
+pub use problem::{Problem, SessionErrors, Severity};
+pub use source::{SourceText, base_dir, origin_name};

@@ -1,0 +1,145 @@
+//! What is not wrong but doubtful: patterns that match nothing yet, keys that have no effect yet.
+//!
+//! Invariant: looking at the workspace is bounded, and giving up is silent: a warning is only given
+//! for what was seen.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::manifest::{AgentTable, Manifest};
+use super::problem::Problems;
+use super::roster::Member;
+use super::section::{At, shorten};
+use super::source::Span;
+use crate::core::agent::{AgentPlan, IgnoredPaths, OnConflict, OnDenied, OnOutsideEdit, OnUndeclared, RetryMode};
+use crate::core::claim::Pattern;
+use crate::core::path::RepoPath;
+
+/// The most patterns that are looked up.
+const MAX_PATTERNS: usize = 5_000;
+/// The most directory entries that are looked at, for all patterns together.
+const MAX_ENTRIES: usize = 20_000;
+/// The most patterns that are warned of one by one.
+const MAX_WARNINGS: usize = 10;
+const LOCK_TIMEOUT_SECONDS: u64 = 600;
+
+/// One warning for all keys that are accepted but have no effect without the write gate.
+pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
+    let mut found: Vec<(&'static str, Span)> = Vec::new();
+    if let Some(span) = &manifest.hooks {
+        found.push(("[hooks]", span.clone()));
+    }
+    let phases = manifest.phases.iter().map(|p| &p.defaults);
+    for table in std::iter::once(&manifest.defaults).chain(phases).chain(&manifest.agents) {
+        inactive_in(table, &mut found);
+    }
+    let Some(first) = found.iter().map(|(_, span)| span).min_by_key(|s| s.start).cloned() else { return };
+    let names: BTreeSet<&str> = found.iter().map(|(name, _)| *name).collect();
+    let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
+    let verb = if names.len() == 1 { "has" } else { "have" };
+    let message = format!("{} {verb} no effect in this version", names.join(", "));
+    let help = "the values are checked and kept; writes are attributed by comparison after each attempt";
+    problems.warning("inactive_keys", &first, message, Some(help.into()));
+}
+
+fn inactive_in(table: &AgentTable, found: &mut Vec<(&'static str, Span)>) {
+    fn note<T>(
+        found: &mut Vec<(&'static str, Span)>,
+        name: &'static str,
+        value: Option<&At<T>>,
+        differs: impl Fn(&T) -> bool,
+    ) {
+        found.extend(value.filter(|at| differs(&at.value)).map(|at| (name, at.span.clone())));
+    }
+    note(found, "late", table.late.as_ref(), |l| !l.is_empty());
+    note(found, "deny", table.deny.as_ref(), |l| !l.is_empty());
+    note(found, "lock_timeout", table.lock_timeout.as_ref(), |d| d.as_secs() != LOCK_TIMEOUT_SECONDS);
+    note(found, "retry", table.retry.as_ref(), |v| *v != RetryMode::default());
+    note(found, "on_undeclared", table.on_undeclared.as_ref(), |v| *v != OnUndeclared::default());
+    note(found, "on_conflict", table.on_conflict.as_ref(), |v| *v != OnConflict::default());
+    note(found, "on_denied", table.on_denied.as_ref(), |v| *v != OnDenied::default());
+    note(found, "on_outside_edit", table.on_outside_edit.as_ref(), |v| *v != OnOutsideEdit::default());
+    note(found, "ignored", table.ignored.as_ref(), |v| *v != IgnoredPaths::default());
+}
+
+/// Warns of claims that match nothing in the workspace yet.
+pub(super) fn unmatched(members: &[Member<'_>], agents: &[AgentPlan], workspace: &Path, problems: &mut Problems) {
+    let mut look = Look { workspace, entries: MAX_ENTRIES };
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut missing = 0;
+    let mut last: Option<Span> = None;
+    let patterns = agents.iter().flat_map(|a| {
+        let claim = &a.claim;
+        claim.exclusive.iter().chain(&claim.late).chain(&claim.shared).map(move |p| (a, p))
+    });
+    for (agent, pattern) in patterns.take(MAX_PATTERNS) {
+        if !seen.insert(pattern.as_str()) || look.matches_something(pattern) != Some(false) {
+            continue;
+        }
+        let member = members.get(agent.rank.position as usize);
+        let Some(member) = member.filter(|m| m.id == agent.id) else { continue };
+        let span = place(member, pattern.as_str());
+        missing += 1;
+        if missing <= MAX_WARNINGS {
+            let message = format!("`{}` matches nothing in the workspace yet", shorten(pattern.as_str()));
+            let help = "right for files that the agent is to make; else look for a typing mistake";
+            problems.warning("unmatched_pattern", &span, message, Some(help.into()));
+        } else {
+            last = Some(span);
+        }
+    }
+    if let Some(span) = last {
+        let message = format!("{} more patterns match nothing in the workspace yet", missing - MAX_WARNINGS);
+        problems.warning("unmatched_patterns", &span, message, None);
+    }
+}
+
+/// Where a pattern of a member is written; its id where that cannot be told (placeholders).
+fn place(member: &Member<'_>, text: &str) -> Span {
+    let lists = [member.first(|t| &t.files), member.first(|t| &t.late), member.first(|t| &t.reads)];
+    let all = || lists.iter().flatten().flat_map(|list| &list.value);
+    all().find(|at| at.value == text).map_or_else(|| member.span.clone(), |at| at.span.clone())
+}
+
+struct Look<'a> {
+    workspace: &'a Path,
+    entries: usize,
+}
+
+impl Look<'_> {
+    /// `None` where that would take too long to find out.
+    fn matches_something(&mut self, pattern: &Pattern) -> Option<bool> {
+        let text = pattern.as_str();
+        let Some(wild) = text.find(['*', '?', '[', '{', '\\']) else {
+            let path = self.workspace.join(text.trim_end_matches('/'));
+            return Some(path.symlink_metadata().is_ok_and(|m| !text.ends_with('/') || m.is_dir()));
+        };
+        let start = text[..wild].rfind('/').map_or("", |cut| &text[..cut]);
+        let root = self.workspace.join(start);
+        if !root.is_dir() {
+            return Some(false);
+        }
+        let mut open = vec![start.as_bytes().to_vec()];
+        while let Some(dir) = open.pop() {
+            let Ok(entries) = std::fs::read_dir(self.workspace.join(OsStr::from_bytes(&dir))) else { return None };
+            for entry in entries.flatten() {
+                self.entries = self.entries.checked_sub(1)?;
+                let mut name = dir.clone();
+                if !name.is_empty() {
+                    name.push(b'/');
+                }
+                name.extend_from_slice(entry.file_name().as_bytes());
+                let Ok(path) = RepoPath::new(&name) else { continue };
+                if pattern.matches(&path) {
+                    return Some(true);
+                }
+                if entry.file_type().is_ok_and(|t| t.is_dir()) && name != b".git" {
+                    open.push(name);
+                }
+            }
+        }
+        Some(false)
+    }
+}
