@@ -3,12 +3,14 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod check;
 pub mod doctor;
 pub mod exit;
-pub mod progress;
-pub mod select;
 pub mod init;
+pub mod progress;
 pub mod schema;
+pub mod select;
+pub mod terminal;
 
 pub use exit::{Exit, Failure};
 pub use select::SelectArgs;

@@ -8,7 +8,6 @@
 //! names: itself, prompt files, and the directories of an `each`.
 
 pub mod analysis;
-pub mod orchestrator;
 mod brief;
 mod build;
 mod depend;
@@ -16,6 +15,7 @@ mod each;
 mod keys;
 mod load;
 mod manifest;
+pub mod orchestrator;
 pub mod plan;
 pub mod problem;
 mod roster;
