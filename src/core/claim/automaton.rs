@@ -96,6 +96,7 @@ impl Automaton {
         let mut out = Self::empty();
         out.literal(prefix);
         match gap {
+            Gap::Nothing => {}
             Gap::Any => out.repeat(&[(0, 0xff)]),
             Gap::Name => out.repeat(&[(0, b'/' - 1), (b'/' + 1, 0xff)]),
             Gap::Directories => {
@@ -207,6 +208,7 @@ impl Automaton {
 /// What may stand between a pattern's literal beginning and end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Gap {
+    Nothing,
     Any,
     /// Anything but `/`.
     Name,
