@@ -1,5 +1,7 @@
 //! Session files from the outside: what is accepted, what is refused, and where it says so.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -184,11 +186,11 @@ fn defaults_of_an_agent() {
     let loaded = good("[[agent]]\nid = \"a\"\nprompt = \"do it\"\n");
     let plan = &loaded.session.plan;
     assert_eq!((plan.max_concurrent.get(), plan.phases.len()), (4, 1));
-    assert_eq!(plan.checkpoint_interval, Some(Duration::from_secs(300)));
+    assert_eq!(plan.checkpoint_interval, Some(Duration::from_mins(5)));
     assert_eq!((loaded.session.name.as_str(), loaded.session.salvage_days), ("session", 30));
     let a = agent(&loaded, "a");
     assert_eq!((a.name.as_str(), a.rank.priority.get(), a.retries), ("a", 3, 0));
-    assert_eq!((a.timeout, a.lock_timeout), (Duration::from_secs(600), Duration::from_secs(600)));
+    assert_eq!((a.timeout, a.lock_timeout), (Duration::from_mins(10), Duration::from_mins(10)));
     assert_eq!((a.grace, a.idle_timeout), (Duration::from_secs(10), None));
     let l = launch(&loaded, "a");
     assert_eq!((l.kind, l.runner.as_str(), l.log_limit), (RunnerKind::Codex, "codex", 64 << 20));
@@ -397,7 +399,7 @@ fn values_from_the_command_line() {
     .unwrap();
     assert_eq!((loaded.session.name.as_str(), loaded.session.plan.max_concurrent.get()), ("other", 9));
     let b = agent(&loaded, "b");
-    assert_eq!((b.timeout, b.rank.priority.get()), (Duration::from_secs(300), 1));
+    assert_eq!((b.timeout, b.rank.priority.get()), (Duration::from_mins(5), 1));
     assert_eq!(loaded.session.plan.phases[1].on_failure, OnPhaseFailure::Continue);
     assert_eq!(launch(&loaded, "a").model.as_ref().unwrap().fill(1, 0), "mini");
     assert_eq!(agent(&loaded, "d").depends_on.len(), 1);

@@ -94,8 +94,8 @@ mod tests {
         let loaded = load(&Origin::Embedded, STARTER.as_bytes(), &options).unwrap();
         assert_eq!(loaded.session.plan.agents.len(), 2);
         // With its examples taken out of their comments too.
-        let key = |l: &str| l.strip_prefix("# ").filter(|l| l.contains(" = ") || l.starts_with('['));
-        let all: Vec<&str> = STARTER.lines().map(|l| key(l).unwrap_or(l)).collect();
+        let key = |l: &&str| l.contains(" = ") || l.starts_with('[');
+        let all: Vec<&str> = STARTER.lines().map(|l| l.strip_prefix("# ").filter(key).unwrap_or(l)).collect();
         std::fs::create_dir_all(dir.path().join("packages/a")).unwrap();
         std::fs::create_dir_all(dir.path().join("prompts")).unwrap();
         std::fs::write(dir.path().join("prompts/rules.md"), "rules").unwrap();

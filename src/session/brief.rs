@@ -2,6 +2,8 @@
 //!
 //! Invariant: the text depends on the session alone, so `check --prompt` prints what is sent.
 
+use std::fmt::Write as _;
+
 use crate::core::claim::{Claim, Pattern};
 
 /// The most patterns of one kind that the brief lists.
@@ -11,12 +13,13 @@ const MAX_LISTED: usize = 50;
 pub(super) fn text(id: &str, name: &str, session: &str, claim: &Claim) -> String {
     let mut out = format!("You are agent `{id}`");
     if name != id {
-        out.push_str(&format!(" ({name})"));
+        let _ = write!(out, " ({name})");
     }
-    out.push_str(&format!(
+    let _ = write!(
+        out,
         " of the session \"{session}\". Other agents work in this same checkout at the same time; a supervisor decides \
          who may write what.\n\n"
-    ));
+    );
     let may = !claim.exclusive.is_empty() || !claim.late.is_empty();
     if may {
         out.push_str("You may change only these paths of the workspace:\n");
@@ -49,9 +52,9 @@ pub(super) fn text(id: &str, name: &str, session: &str, claim: &Claim) -> String
 
 fn list(out: &mut String, patterns: &[Pattern], note: &str) {
     for pattern in patterns.iter().take(MAX_LISTED) {
-        out.push_str(&format!("  {}{note}\n", pattern.as_str()));
+        let _ = writeln!(out, "  {}{note}", pattern.as_str());
     }
     if patterns.len() > MAX_LISTED {
-        out.push_str(&format!("  … and {} more\n", patterns.len() - MAX_LISTED));
+        let _ = writeln!(out, "  … and {} more", patterns.len() - MAX_LISTED);
     }
 }

@@ -20,7 +20,7 @@ use crate::core::ids::RunnerName;
 use crate::core::path::RepoPath;
 
 /// Default of `timeout` and `lock_timeout`.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_mins(10);
 const GRACE: Duration = Duration::from_secs(10);
 const LOG_LIMIT: u64 = 64 << 20;
 const COMMIT_MESSAGE: &str = "feat({{id}}): {{name}}";
@@ -73,10 +73,8 @@ impl<'a> Builder<'a> {
         }
         let words = self.words(source.prompt.as_ref(), source.prompt_file.as_ref(), member, problems);
         let at = source.prompt.as_ref().or(source.prompt_file.as_ref());
-        if let (Some(at), Some(words)) = (at, &words) {
-            if words.fill(1, 0).trim().is_empty() {
-                problems.error("empty_prompt", &at.span, "the prompt is empty", Some("say what to do".into()));
-            }
+        if let Some(at) = at.filter(|_| words.as_ref().is_some_and(|w| w.fill(1, 0).trim().is_empty())) {
+            problems.error("empty_prompt", &at.span, "the prompt is empty", Some("say what to do".into()));
         }
         let preamble = member.layers.into_iter().find(|t| t.preamble.is_some() || t.preamble_file.is_some());
         let mut whole = Template::default();
@@ -228,9 +226,10 @@ fn missing(
     // A prompt that is there but broken has been reported already.
     let given = prompted || member.layers.iter().any(|t| t.prompt.is_some() || t.prompt_file.is_some());
     if !given && (used || (runner.kind != RunnerKind::Command)) {
-        let help = match program {
-            true => "add prompt = \"…\" or prompt_file = \"…\"",
-            false => "add prompt = \"…\" or prompt_file = \"…\"; or command = [\"program\"] for one that needs none",
+        let help = if program {
+            "add prompt = \"…\" or prompt_file = \"…\""
+        } else {
+            "add prompt = \"…\" or prompt_file = \"…\"; or command = [\"program\"] for one that needs none"
         };
         let message = format!("agent `{}` has no prompt", member.id);
         problems.error("missing_prompt", member.span, message, Some(help.into()));

@@ -132,9 +132,10 @@ fn add(
     let member = &members[index];
     let named = !selector.starts_with("tag:") && !selector.contains(['*', '?', '[', '{']);
     if found == [index] {
-        let (code, message) = match named {
-            true => ("cyclic_dependency", format!("agent `{}` depends on itself", member.id)),
-            false => ("unknown_dependency", format!("`{}` matches only the agent itself", shorten(selector))),
+        let (code, message) = if named {
+            ("cyclic_dependency", format!("agent `{}` depends on itself", member.id))
+        } else {
+            ("unknown_dependency", format!("`{}` matches only the agent itself", shorten(selector)))
         };
         problems.error(code, &entry.span, message, None);
         return;

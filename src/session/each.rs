@@ -156,11 +156,8 @@ fn children(dir: &Path, step: &Step, budget: &mut usize) -> Vec<String> {
                 }
                 *budget -= 1;
                 let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-                if let (true, Ok(name)) = (is_dir, entry.file_name().into_string()) {
-                    if !name.starts_with('.') && glob.is_match(&name) {
-                        names.push(name);
-                    }
-                }
+                let name = entry.file_name().into_string().ok().filter(|_| is_dir);
+                names.extend(name.filter(|n| !n.starts_with('.') && glob.is_match(n)));
             }
             names
         }

@@ -24,7 +24,7 @@ use crate::core::agent::{Dependency, PhasePlan, Plan};
 use crate::core::ids::{AgentId, RunnerName};
 
 const MAX_CONCURRENT: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_mins(5);
 const SALVAGE_DAYS: u32 = 30;
 
 /// What the command line says about a session.
@@ -58,7 +58,7 @@ pub struct Loaded {
 
 /// The bytes of a session: of the file, or of standard input. `Embedded` has none to read.
 pub fn read(origin: &Origin) -> Result<Vec<u8>, SessionErrors> {
-    source::bytes_of(origin).map_err(|p| SessionErrors::one(SourceText::new(&source::origin_name(origin), ""), p))
+    source::bytes_of(origin).map_err(|p| SessionErrors::one(SourceText::new(&source::origin_name(origin), ""), *p))
 }
 
 /// `[session] workspace`, if the file has it, as a path that does not depend on where it is used from
@@ -74,7 +74,7 @@ pub fn workspace_of(origin: &Origin, bytes: &[u8]) -> Option<PathBuf> {
 
 /// Reads a session.
 pub fn load(origin: &Origin, bytes: &[u8], options: &LoadOptions) -> Result<Loaded, SessionErrors> {
-    let source = source::text_of(origin, bytes).map_err(|(source, problem)| SessionErrors::one(source, problem))?;
+    let source = source::text_of(origin, bytes).map_err(|e| SessionErrors::one(e.0, e.1))?;
     let mut problems = Problems::new(source.clone(), &options.sets);
     let (mut document, errors) = DeTable::parse_recoverable(source.text());
     for error in &errors {
@@ -223,7 +223,7 @@ fn branch(written: Option<&At<String>>, session: &str, problems: &mut Problems) 
     let written = written?;
     let variables = [("session".to_owned(), session.to_owned())];
     let text = fill_now(written, Scope::new(&variables), problems)?;
-    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.as_bytes().ends_with(b".lock");
     let bad_char = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
     let bad = text.starts_with('-')
         || text == "@"

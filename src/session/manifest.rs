@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys;
 use super::plan::{GitHooks, VerifyIn};
 use super::problem::Problems;
-use super::section::{At, Section, type_name};
+use super::section::{At, EnvList, Section, type_name};
 use super::source::Span;
 use crate::core::agent::{
     IgnoredPaths, OnAbort, OnConflict, OnDenied, OnDependencyFailure, OnOutsideEdit, OnPhaseFailure, OnUndeclared,
@@ -52,7 +52,7 @@ pub(super) struct RunnerTable {
     pub(super) command: Option<At<Vec<At<String>>>>,
     pub(super) args: Option<At<Vec<At<String>>>>,
     pub(super) model: Option<At<String>>,
-    pub(super) env: Option<At<Vec<(String, At<String>)>>>,
+    pub(super) env: Option<At<EnvList>>,
     pub(super) env_pass: Option<At<Vec<At<String>>>>,
     pub(super) env_clear: Option<At<bool>>,
     pub(super) max_concurrent: Option<At<NonZeroU32>>,
@@ -114,7 +114,7 @@ pub(super) struct AgentTable {
     pub(super) expect_changes: Option<At<bool>>,
     pub(super) model: Option<At<String>>,
     pub(super) args: Option<At<Vec<At<String>>>>,
-    pub(super) env: Option<At<Vec<(String, At<String>)>>>,
+    pub(super) env: Option<At<EnvList>>,
     pub(super) env_pass: Option<At<Vec<At<String>>>>,
     pub(super) env_clear: Option<At<bool>>,
     pub(super) cwd: Option<At<String>>,
@@ -356,14 +356,12 @@ fn each(s: &Section<'_, '_>, p: &mut Problems) -> Vec<EachVariable> {
             DeValue::Array(items) => EachValues::List(each_list(items, p)),
             DeValue::Table(t) => {
                 let dirs = t.get("dirs").filter(|_| t.len() == 1);
-                match dirs.and_then(|d| Some((d.get_ref().as_str()?, d.span()))) {
-                    Some((text, span)) => EachValues::Dirs(At { value: text.to_owned(), span }),
-                    None => {
-                        let message = "a table of `each` has the one key `dirs`, a pattern of directories";
-                        p.error("bad_each", &item.span(), message, Some(EACH_HELP.into()));
-                        continue;
-                    }
-                }
+                let Some((text, span)) = dirs.and_then(|d| Some((d.get_ref().as_str()?, d.span()))) else {
+                    let message = "a table of `each` has the one key `dirs`, a pattern of directories";
+                    p.error("bad_each", &item.span(), message, Some(EACH_HELP.into()));
+                    continue;
+                };
+                EachValues::Dirs(At { value: text.to_owned(), span })
             }
             _ => {
                 wrong("a variable of `each`", item, "a list or { dirs = … }", EACH_HELP, p);

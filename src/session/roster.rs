@@ -95,9 +95,10 @@ impl<'m> Roster<'m, '_> {
                 if let Some(first) = known.get(&member.id) {
                     let (line, _) = problems.source().position(first.start);
                     let message = format!("there are two agents `{}`; the first is on line {line}", member.id);
-                    let help = match table.each.is_empty() {
-                        true => "give one of them another id",
-                        false => "use every `each` variable in the id",
+                    let help = if table.each.is_empty() {
+                        "give one of them another id"
+                    } else {
+                        "use every `each` variable in the id"
                     };
                     problems.error("duplicate_id", &id.span, message, Some(help.into()));
                     continue;
@@ -168,9 +169,10 @@ impl<'m> Roster<'m, '_> {
         let text = fill_now(named, Scope::new(variables), problems)?;
         let found = self.phases.get(&text).copied();
         if found.is_none() {
-            let help = match self.phases.is_empty() {
-                true => Some(format!("declare it: [[phase]] with name = \"{}\"", shorten(&text))),
-                false => suggest(&text, self.phases.keys().map(String::as_str)),
+            let help = if self.phases.is_empty() {
+                Some(format!("declare it: [[phase]] with name = \"{}\"", shorten(&text)))
+            } else {
+                suggest(&text, self.phases.keys().map(String::as_str))
             };
             problems.error("unknown_phase", &named.span, format!("there is no phase `{}`", shorten(&text)), help);
         }

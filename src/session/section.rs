@@ -28,8 +28,11 @@ impl<T> At<T> {
     }
 }
 
+/// Environment variables, in the order of their names.
+pub(super) type EnvList = Vec<(String, At<String>)>;
+
 /// The longest duration that is taken.
-const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 /// A table whose keys have been checked against those it may have.
 #[derive(Debug)]
@@ -224,7 +227,7 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     /// A table of strings (whole numbers are taken as their text).
-    pub(super) fn env(&self, key: &str, problems: &mut Problems) -> Option<At<Vec<(String, At<String>)>>> {
+    pub(super) fn env(&self, key: &str, problems: &mut Problems) -> Option<At<EnvList>> {
         let value = self.raw(key)?;
         let Some(table) = value.get_ref().as_table() else {
             self.wrong(key, value, "a table of strings", problems);

@@ -26,13 +26,13 @@ pub(super) fn select(
     let phase = options.phase.as_deref().map(|name| {
         let found = phases.get(name).copied();
         if found.is_none() {
-            let help = match phases.is_empty() {
-                true => Some("the session has no phases".to_owned()),
-                false => suggest(name, phases.keys().map(String::as_str)).or_else(|| {
-                    Some(format!("phases: {}", phases.keys().map(|k| shorten(k)).collect::<Vec<_>>().join(", ")))
-                }),
+            let all = || phases.keys().map(|k| shorten(k)).collect::<Vec<_>>().join(", ");
+            let help = if phases.is_empty() {
+                "the session has no phases".to_owned()
+            } else {
+                suggest(name, phases.keys().map(String::as_str)).unwrap_or_else(|| format!("phases: {}", all()))
             };
-            problems.general("bad_selector", format!("--phase {}: there is no such phase", shorten(name)), help);
+            problems.general("bad_selector", format!("--phase {}: there is no such phase", shorten(name)), Some(help));
         }
         found
     });

@@ -133,7 +133,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, usize> {
 }
 
 /// The text of a session file, or the one problem that keeps it from being one.
-pub(super) fn text_of(origin: &Origin, bytes: &[u8]) -> Result<SourceText, (SourceText, Problem)> {
+pub(super) fn text_of(origin: &Origin, bytes: &[u8]) -> Result<SourceText, Box<(SourceText, Problem)>> {
     let name = origin_name(origin);
     let fail = |source: SourceText, code, span: Option<Span>, message: &str, help: &str| {
         let place = span.as_ref().map(|s| source.position(s.start));
@@ -147,7 +147,7 @@ pub(super) fn text_of(origin: &Origin, bytes: &[u8]) -> Result<SourceText, (Sour
             help: Some(help.to_owned()),
             span,
         };
-        Err((source, problem))
+        Err(Box::new((source, problem)))
     };
     if bytes.len() as u64 > MAX_SESSION_FILE {
         return fail(SourceText::new(&name, ""), "too_large", None, "the session is larger than 16 MiB", "split it");
@@ -171,7 +171,7 @@ pub(super) fn text_of(origin: &Origin, bytes: &[u8]) -> Result<SourceText, (Sour
 }
 
 /// The bytes of a session file, at most [`MAX_SESSION_FILE`] of them.
-pub(super) fn bytes_of(origin: &Origin) -> Result<Vec<u8>, Problem> {
+pub(super) fn bytes_of(origin: &Origin) -> Result<Vec<u8>, Box<Problem>> {
     let read = match origin {
         Origin::File(path) => read_file(path, MAX_SESSION_FILE),
         Origin::StandardInput => read_bounded(io::stdin().lock(), MAX_SESSION_FILE),
@@ -184,7 +184,7 @@ pub(super) fn bytes_of(origin: &Origin) -> Result<Vec<u8>, Problem> {
             ReadError::TooLarge { .. } => "split it",
             ReadError::Io(_) => "is it readable?",
         };
-        Problem {
+        Box::new(Problem {
             code: "unreadable",
             severity: Severity::Error,
             message: format!("cannot read the session file: {error}"),
@@ -193,7 +193,7 @@ pub(super) fn bytes_of(origin: &Origin) -> Result<Vec<u8>, Problem> {
             column: None,
             help: Some(help.to_owned()),
             span: None,
-        }
+        })
     })
 }
 
