@@ -70,7 +70,9 @@ fn workspace(files: &[(&str, &str)]) -> tempfile::TempDir {
     for name in [".git/x", "api/schema.py", "api/README.md", "models/a.py", "docs/a.md"] {
         write(dir.path(), name, "");
     }
-    files.iter().for_each(|(name, text)| write(dir.path(), name, text));
+    for (name, text) in files {
+        write(dir.path(), name, text);
+    }
     dir
 }
 

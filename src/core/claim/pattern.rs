@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::core::path::RepoPath;
 
-use super::automaton::{Automaton, Gap, Meeting, meet};
+use super::automaton::{Automaton, Gap};
 use super::syntax::{PatternError, Shape, glob, scan};
+use super::walk::{Meeting, meet};
 
 /// A pattern over paths of the workspace. Cloning is cheap.
 ///
