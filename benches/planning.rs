@@ -1,4 +1,5 @@
-//! How long planning takes: patterns parsed, contested pairs found.
+//! How long planning takes. `session` is all of `supervise check`: the file read and validated, patterns
+//! parsed, the order, contested pairs and duplicates found. `claims` is the part of the patterns alone.
 //!
 //! Run with `cargo bench --bench planning`. The sessions have ten patterns an agent. `literal`: all
 //! begin with a directory of the agent's own. `deep`: one in ten begins with `**/` and meets nobody,
@@ -10,8 +11,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use supervise::cli::check::analysis;
 use supervise::core::claim::{Claim, Limits, Pattern, contested};
 use supervise::core::ids::AgentId;
+use supervise::session::{LoadOptions, Origin, load};
 
 #[derive(Clone, Copy)]
 enum Shape {
@@ -49,7 +52,25 @@ fn plan(ids: &[AgentId], texts: &[Vec<String>]) -> usize {
     contested(&agents, Limits::default(), |_, _| false).pairs.len()
 }
 
+fn session(texts: &[Vec<String>]) -> String {
+    let mut parts = vec!["[session]\nname = \"planning\"\n".to_owned()];
+    for (agent, patterns) in texts.iter().enumerate() {
+        let on = if agent % 10 == 9 { format!("depends_on = [\"agent-{}\"]\n", agent - 9) } else { String::new() };
+        let head = format!("\n[[agent]]\nid = \"agent-{agent}\"\nprompt = \"Do part {agent} of the work.\"\n{on}");
+        parts.push(format!("{head}priority = {}\nfiles = {patterns:?}\n", agent % 5 + 1));
+    }
+    parts.concat()
+}
+
+fn check(text: &str, options: &LoadOptions) -> usize {
+    let loaded = load(&Origin::Embedded, text.as_bytes(), options).unwrap_or_else(|errors| panic!("{errors}"));
+    let found = analysis(&loaded.session);
+    assert_eq!(found.order.len(), loaded.session.plan.agents.len());
+    found.contested.pairs.len()
+}
+
 fn planning(c: &mut Criterion) {
+    let options = LoadOptions { workspace: std::env::temp_dir().join("none"), ..LoadOptions::default() };
     let mut group = c.benchmark_group("planning");
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     for (name, agents, shape) in [
@@ -63,7 +84,9 @@ fn planning(c: &mut Criterion) {
         let ids: Vec<AgentId> = (0..agents)
             .map(|i| AgentId::new(&format!("agent-{i}")).unwrap_or_else(|error| panic!("agent-{i}: {error}")))
             .collect();
-        group.bench_function(name, |b| b.iter(|| black_box(plan(&ids, &texts))));
+        group.bench_function(format!("claims, {name}"), |b| b.iter(|| black_box(plan(&ids, &texts))));
+        let text = session(&texts);
+        group.bench_function(format!("session, {name}"), |b| b.iter(|| black_box(check(&text, &options))));
     }
     group.finish();
 }

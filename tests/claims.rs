@@ -342,6 +342,24 @@ mod overlaps {
         check("\u{e4}*", "??", Some("\u{e4}"));
     }
 
+    #[test]
+    fn nothing_lies_under_a_file() {
+        let file = pattern("src/main.rs").narrowed_to_file();
+        assert_eq!(pattern("src/main.rs").overlap(&pattern("**/*.md")), Some(path("src/main.rs/a.md")));
+        assert_eq!(file.overlap(&pattern("**/*.md")), None);
+        assert!(file.matches(&path("src/main.rs")) && !file.matches(&path("src/main.rs/a")));
+        assert_eq!(file.literal_prefix(), Some(path("src/main.rs")));
+        for meets in ["src/main.rs", "src/", "src", "**/main.*", "src/*.rs", "**"] {
+            assert_eq!(file.overlap(&pattern(meets)), Some(path("src/main.rs")), "{meets}");
+            assert_eq!(pattern(meets).overlap(&file), Some(path("src/main.rs")), "{meets}");
+        }
+        for apart in ["src/main.rs/", "src/main", "main.rs", "src/main.rs.bak"] {
+            assert_eq!(file.overlap(&pattern(apart).narrowed_to_file()), None, "{apart}");
+        }
+        assert_eq!(file.overlap(&file), Some(path("src/main.rs")));
+        assert!(pattern("src/*.rs").narrowed_to_file().matches(&path("src/a.rs")), "wildcards stay");
+    }
+
     /// What both match by their letters alone, but what is no path, is no meeting.
     #[test]
     fn a_meeting_is_a_real_path() {
@@ -413,7 +431,16 @@ mod contests {
     }
 
     fn claim() -> impl Strategy<Value = Claim> {
-        let list = || prop::collection::vec(pattern_text().prop_map(|t| pattern(&t)), 0..3);
+        let list = || {
+            prop::collection::vec(
+                // The same text is a file everywhere, or nowhere.
+                pattern_text().prop_map(|text| match pattern(&text) {
+                    p if text.len().is_multiple_of(2) => p.narrowed_to_file(),
+                    p => p,
+                }),
+                0..3,
+            )
+        };
         (list(), list()).prop_map(|(exclusive, shared)| Claim { exclusive, shared, ..Claim::default() })
     }
 

@@ -4,6 +4,7 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod demo;
+pub mod check;
 pub mod doctor;
 pub mod exit;
 pub mod init;
@@ -11,6 +12,9 @@ pub mod progress;
 pub mod run;
 pub mod schema;
 pub mod select;
+pub mod schema;
+pub mod select;
+pub mod terminal;
 
 pub use exit::{Exit, Failure, What};
 pub use select::SelectArgs;

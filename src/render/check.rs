@@ -9,8 +9,9 @@ use unicode_width::UnicodeWidthStr as _;
 use super::style::{Palette, Tone};
 use super::text::{pad, pad_left, plural, printable, truncate};
 use crate::core::agent::{AgentPlan, Plan};
-use crate::core::claim::Claim;
+use crate::core::claim::{Claim, Contest};
 use crate::session::analysis::{Analysis, Duplicate, Likeness};
+use crate::session::{Problem, SessionErrors, Severity};
 
 /// Contests and duplicates shown to people.
 const SHOWN: usize = 20;
@@ -25,9 +26,8 @@ pub struct Checked<'a> {
     pub session: &'a str,
     pub plan: &'a Plan,
     pub analysis: &'a Analysis,
-    /// What else there is to say; see also [`analysis_warnings`].
-    pub warnings: &'a [String],
-    /// The command to type next, `supervise run FILE`.
+    pub warnings: &'a [Problem],
+    /// What to do next, a sentence that names the command.
     pub next: &'a str,
     pub palette: Palette,
     /// Columns; a table that does not fit is cut in its last one.
@@ -41,9 +41,9 @@ pub fn checked(found: &Checked<'_>) -> String {
     lines.extend(table(found));
     lines.extend(section(found, "Contested: these wait for each other", contests(found)));
     lines.extend(section(found, "Duplicates", duplicates(found)));
-    lines.extend(section(found, "Warnings", found.warnings.iter().map(|text| printable(text)).collect()));
+    lines.extend(section(found, "Warnings", warnings(found)));
     let done = found.palette.paint(Tone::Good, "valid");
-    lines.extend([String::new(), format!("{done}; start it with `{}`", found.next), String::new()]);
+    lines.extend([String::new(), format!("{done}; {}", printable(found.next)), String::new()]);
     lines.join("\n")
 }
 
@@ -168,9 +168,22 @@ fn section(found: &Checked<'_>, heading: &str, lines: Vec<String>) -> Vec<String
     head.into_iter().chain(lines.into_iter().map(|line| format!("  {line}"))).collect()
 }
 
-/// What the analysis gives reason to warn of.
-#[must_use]
-pub fn analysis_warnings(plan: &Plan, analysis: &Analysis) -> Vec<String> {
+fn warnings(found: &Checked<'_>) -> Vec<String> {
+    let one = |problem: &Problem| {
+        let place = match (problem.line, problem.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}: ", printable(&problem.file)),
+            _ => String::new(),
+        };
+        let help = problem.help.as_ref().map(|help| format!(" ({})", printable(help))).unwrap_or_default();
+        format!("{place}{}{help}", printable(&problem.message))
+    };
+    let serial = serial_warnings(found.plan, found.analysis);
+    let all = found.warnings.len() + serial.len();
+    serial.into_iter().chain(found.warnings.iter().map(one)).take(SHOWN).chain(more(all)).collect()
+}
+
+/// That claims allow no parallelism.
+fn serial_warnings(plan: &Plan, analysis: &Analysis) -> Vec<String> {
     let phase = |at: &usize| match plan.phases.get(*at).and_then(|phase| phase.name.as_deref()) {
         Some(name) => format!("in phase `{}` the claims let no two agents run at once", printable(name)),
         None => "the claims let no two agents run at once".to_owned(),
@@ -183,7 +196,7 @@ pub fn analysis_warnings(plan: &Plan, analysis: &Analysis) -> Vec<String> {
 pub struct CheckDocument {
     pub valid: bool,
     pub errors: Vec<ErrorDocument>,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<ErrorDocument>,
     pub order: Vec<String>,
     pub contested: Vec<ContestDocument>,
     /// The list of contests is not complete.
@@ -191,15 +204,28 @@ pub struct CheckDocument {
     pub duplicates: Vec<DuplicateDocument>,
 }
 
-/// One mistake in a session file. `line` and `column` count from 1.
-#[derive(Clone, Debug, Serialize)]
+/// One mistake or doubt. `line` and `column` count from 1.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ErrorDocument {
-    pub code: Option<String>,
-    pub message: String,
-    pub file: Option<String>,
-    pub line: Option<usize>,
-    pub column: Option<usize>,
-    pub help: Option<String>,
+    code: &'static str,
+    message: String,
+    file: Option<String>,
+    line: Option<u32>,
+    column: Option<u32>,
+    help: Option<String>,
+}
+
+impl From<&Problem> for ErrorDocument {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            code: problem.code,
+            message: problem.message.clone(),
+            file: Some(problem.file.clone()),
+            line: problem.line,
+            column: problem.column,
+            help: problem.help.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -218,8 +244,9 @@ pub struct DuplicateDocument {
 impl CheckDocument {
     /// Of a session that is valid.
     #[must_use]
-    pub fn valid(plan: &Plan, analysis: &Analysis, warnings: &[String]) -> Self {
-        let contest = |contest: &crate::core::claim::Contest| ContestDocument {
+    pub fn valid(plan: &Plan, analysis: &Analysis, warnings: &[Problem]) -> Self {
+        let serial = |message| ErrorDocument { code: "serial_claims", message, ..ErrorDocument::default() };
+        let contest = |contest: &Contest| ContestDocument {
             agents: [contest.agents.0.to_string(), contest.agents.1.to_string()],
             patterns: [contest.overlap.left.to_string(), contest.overlap.right.to_string()],
             example: contest.overlap.example.to_string(),
@@ -231,7 +258,11 @@ impl CheckDocument {
         Self {
             valid: true,
             errors: Vec::new(),
-            warnings: warnings.to_vec(),
+            warnings: serial_warnings(plan, analysis)
+                .into_iter()
+                .map(serial)
+                .chain(warnings.iter().map(ErrorDocument::from))
+                .collect(),
             order: analysis.order.iter().map(|at| plan.agents[*at].id.to_string()).collect(),
             contested: analysis.contested.pairs.iter().map(contest).collect(),
             contested_truncated: analysis.contested.truncated,
@@ -241,7 +272,8 @@ impl CheckDocument {
 
     /// Of one that is not.
     #[must_use]
-    pub fn invalid(errors: Vec<ErrorDocument>) -> Self {
-        Self { errors, ..Self::default() }
+    pub fn invalid(errors: &SessionErrors) -> Self {
+        let of = |severity| errors.problems.iter().filter(move |p| p.severity == severity).map(ErrorDocument::from);
+        Self { errors: of(Severity::Error).collect(), warnings: of(Severity::Warning).collect(), ..Self::default() }
     }
 }

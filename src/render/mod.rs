@@ -12,6 +12,7 @@ pub mod event;
 pub mod json;
 pub mod reason;
 pub mod report;
+pub mod resolved;
 pub mod style;
 pub mod text;
 

@@ -73,7 +73,8 @@ pub fn analyse(plan: &Plan, work: impl Fn(&AgentPlan) -> Option<Work>) -> Analys
         plan.agents[i].rank.phase != plan.agents[j].rank.phase || before.ends_before(i, j) || before.ends_before(j, i)
     };
     let contested = contested(&agents, Limits::default(), apart);
-    Analysis { contested, duplicates: duplicates(plan, work), serial_phases: serial_phases(plan, apart), order }
+    let duplicates = duplicates(plan, work, |i, j| before.ends_before(i, j));
+    Analysis { contested, duplicates, serial_phases: serial_phases(plan, apart), order }
 }
 
 fn serial_phases(plan: &Plan, apart: impl Fn(usize, usize) -> bool) -> Vec<usize> {
@@ -180,31 +181,39 @@ impl Before {
     }
 }
 
-/// Agents of one claim set that do the same; each is named once, with the first it repeats.
-fn duplicates(plan: &Plan, work: impl Fn(&AgentPlan) -> Option<Work>) -> Vec<Duplicate> {
-    let mut groups: BTreeMap<ClaimSet<'_>, Vec<&AgentPlan>> = BTreeMap::new();
-    for agent in &plan.agents {
-        groups.entry(ClaimSet::of(&agent.claim)).or_default().push(agent);
+/// Agents of one claim set that do the same; each is named once, with the first it repeats. Who
+/// waits for the one they repeat does so on purpose: a second pass.
+fn duplicates(
+    plan: &Plan,
+    work: impl Fn(&AgentPlan) -> Option<Work>,
+    ends_before: impl Fn(usize, usize) -> bool,
+) -> Vec<Duplicate> {
+    let mut groups: BTreeMap<ClaimSet<'_>, Vec<usize>> = BTreeMap::new();
+    for (at, agent) in plan.agents.iter().enumerate() {
+        groups.entry(ClaimSet::of(&agent.claim)).or_default().push(at);
     }
     let mut found: Vec<(u32, Duplicate)> = Vec::new();
     let mut left = MAX_COMPARED;
     for (claims, agents) in groups.into_iter().filter(|(_, agents)| agents.len() > 1) {
         // Who may write nothing repeats somebody only by asking the very same.
         let near_counts = !claims.is_empty();
-        let mut firsts: Vec<(&AgentId, Text)> = Vec::new();
-        let mut by_text: BTreeMap<String, &AgentId> = BTreeMap::new();
-        for agent in agents {
+        let mut firsts: Vec<(usize, Text)> = Vec::new();
+        let mut by_text: BTreeMap<String, usize> = BTreeMap::new();
+        for at in agents {
+            let agent = &plan.agents[at];
             let Some(text) = work(agent).and_then(|work| Text::of(work, near_counts)) else { continue };
             let repeated = match by_text.get(&text.normal) {
                 Some(first) => Some((*first, Likeness::Same)),
                 None => text.nearest(&firsts, &mut left).map(|first| (first, Likeness::Near)),
             };
             if let Some((first, likeness)) = repeated {
-                let duplicate = Duplicate { keep: first.clone(), drop: agent.id.clone(), likeness };
-                found.push((agent.rank.position, duplicate));
+                if !ends_before(first, at) {
+                    let keep = plan.agents[first].id.clone();
+                    found.push((agent.rank.position, Duplicate { keep, drop: agent.id.clone(), likeness }));
+                }
             } else {
-                by_text.insert(text.normal.clone(), &agent.id);
-                firsts.push((&agent.id, text));
+                by_text.insert(text.normal.clone(), at);
+                firsts.push((at, text));
             }
         }
     }
@@ -251,12 +260,12 @@ impl Text {
         (!words.is_empty()).then(|| Self { normal: words.join(" "), near_counts })
     }
 
-    fn nearest<'a>(&self, others: &[(&'a AgentId, Self)], left: &mut usize) -> Option<&'a AgentId> {
+    fn nearest(&self, others: &[(usize, Self)], left: &mut usize) -> Option<usize> {
         if !self.near_counts {
             return None;
         }
         let start = self.start();
-        for (id, other) in others.iter().filter(|(_, other)| other.near_counts) {
+        for (first, other) in others.iter().filter(|(_, other)| other.near_counts) {
             let (short, long) = (self.normal.len().min(other.normal.len()), self.normal.len().max(other.normal.len()));
             // Lengths this far apart cannot share enough.
             if long > short * 5 / 4 + 8 {
@@ -264,7 +273,7 @@ impl Text {
             }
             *left = left.checked_sub(1)?;
             if strsim::sorensen_dice(start, other.start()) >= NEAR {
-                return Some(id);
+                return Some(*first);
             }
         }
         None
@@ -416,6 +425,8 @@ mod tests {
         ];
         let pair = |keep: &str, drop: &str, likeness| (keep.to_owned(), drop.to_owned(), likeness);
         assert_eq!(repeats(&rows, &works), [pair("a", "b", Likeness::Same), pair("a", "d", Likeness::Near)]);
+        let again: [Row<'_>; 2] = [("a", 0, 3, &[], &["x"]), ("b", 0, 3, &["a"], &["x"])];
+        assert_eq!(repeats(&again, &[prompt(task), prompt(task)]), [], "a second pass");
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+        whole.mark_own();
         whole.append(words?);
         Some(whole)
     }

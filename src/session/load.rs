@@ -19,7 +19,7 @@ use super::section::{At, shorten};
 use super::source::{self, SourceText};
 use super::template::Scope;
 use super::text::{PromptFiles, fill_now};
-use super::{runners, select, sets, warn};
+use super::{narrow, runners, select, sets, warn};
 use crate::core::agent::{Dependency, PhasePlan, Plan};
 use crate::core::ids::{AgentId, RunnerName};
 
@@ -143,7 +143,8 @@ fn assemble(
     for (index, member) in members.iter().enumerate() {
         let depends_on = dependencies(member, &edges[index], &members, &chosen);
         let built = builder.build(member, depends_on, problems);
-        if let Some((plan, launch)) = built.filter(|_| chosen[index]) {
+        if let Some((mut plan, launch)) = built.filter(|_| chosen[index]) {
+            narrow::to_files(&mut plan.claim, workspace);
             launches.insert(plan.id.clone(), launch);
             agents.push(plan);
         }

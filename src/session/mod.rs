@@ -15,6 +15,7 @@ mod each;
 mod keys;
 mod load;
 mod manifest;
+mod narrow;
 pub mod orchestrator;
 pub mod plan;
 pub mod problem;

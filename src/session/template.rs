@@ -19,6 +19,8 @@ enum Part {
     Slot,
     Prompt,
     PromptFile,
+    /// No text: what follows are an agent's own words.
+    Own,
 }
 
 impl Template {
@@ -46,6 +48,7 @@ impl Template {
                 Part::Slot => out.push_str(&slot.to_string()),
                 Part::Prompt => out.push_str(prompt),
                 Part::PromptFile => out.push_str(prompt_file),
+                Part::Own => {}
             }
         }
         out
@@ -74,9 +77,22 @@ impl Template {
                 Part::Slot => out.push_str("{{slot}}"),
                 Part::Prompt => out.push_str("{{prompt}}"),
                 Part::PromptFile => out.push_str("{{prompt_file}}"),
+                Part::Own => {}
             }
         }
         out
+    }
+
+    /// Of a whole prompt, what the agent's own part says: without brief and preamble.
+    #[must_use]
+    pub fn own_words(&self) -> String {
+        let from = self.parts.iter().position(|part| *part == Part::Own).unwrap_or(0);
+        Self { parts: self.parts[from..].to_vec() }.fill(1, 0)
+    }
+
+    /// What is appended from here on are the agent's own words.
+    pub(super) fn mark_own(&mut self) {
+        self.parts.push(Part::Own);
     }
 
     pub(super) fn push_text(&mut self, text: &str) {

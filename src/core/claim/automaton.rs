@@ -1,11 +1,9 @@
-//! The automaton of one pattern, and the walk of two at once that decides whether they can meet.
+//! The automaton of one pattern.
 //!
-//! Invariant: an [`Automaton`] accepts exactly the byte strings of its pattern; [`meet`] finds only
-//! strings that are a [`RepoPath`](crate::core::path::RepoPath): names like `.` and `..`, empty
-//! components and NUL are left out by walking a third, four-state automaton along.
+//! Invariant: an [`Automaton`] accepts exactly the byte strings of its pattern. Nothing is made
+//! deterministic, so there is nothing that can blow up.
 //!
-//! Nothing is made deterministic, so there is nothing that can blow up: the walk sees every pair of
-//! states at most once for each state of the third.
+//! Deliberately absent: what is a path and what is not; see [`super::walk`].
 
 use std::ops::Range;
 
@@ -16,14 +14,14 @@ use regex_automata::util::syntax;
 /// A nondeterministic automaton over bytes, anchored at both ends.
 #[derive(Debug)]
 pub(super) struct Automaton {
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     edges: Vec<Edge>,
     splits: Vec<u32>,
-    start: u32,
+    pub(super) start: u32,
 }
 
 #[derive(Clone, Debug)]
-enum Node {
+pub(super) enum Node {
     /// Reads one byte along one of these edges.
     Read(Range<u32>),
     /// Goes on at any of these nodes (indexes into `splits`).
@@ -32,20 +30,10 @@ enum Node {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Edge {
-    low: u8,
-    high: u8,
-    to: u32,
-}
-
-/// What [`meet`] found out.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meeting {
-    /// A shortest path that both accept.
-    At(Vec<u8>),
-    Never,
-    /// The steps ran out before it was known.
-    Unknown,
+pub(super) struct Edge {
+    pub(super) low: u8,
+    pub(super) high: u8,
+    pub(super) to: u32,
 }
 
 impl Automaton {
@@ -96,6 +84,7 @@ impl Automaton {
         let mut out = Self::empty();
         out.literal(prefix);
         match gap {
+            Gap::Nothing => {}
             Gap::Any => out.repeat(&[(0, 0xff)]),
             Gap::Name => out.repeat(&[(0, b'/' - 1), (b'/' + 1, 0xff)]),
             Gap::Directories => {
@@ -160,11 +149,11 @@ impl Automaton {
         Node::Split(from..index(self.splits.len()))
     }
 
-    fn edges(&self, range: &Range<u32>) -> &[Edge] {
+    pub(super) fn edges(&self, range: &Range<u32>) -> &[Edge] {
         &self.edges[range.start as usize..range.end as usize]
     }
 
-    fn splits(&self, range: &Range<u32>) -> &[u32] {
+    pub(super) fn splits(&self, range: &Range<u32>) -> &[u32] {
         &self.splits[range.start as usize..range.end as usize]
     }
 
@@ -207,6 +196,7 @@ impl Automaton {
 /// What may stand between a pattern's literal beginning and end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Gap {
+    Nothing,
     Any,
     /// Anything but `/`.
     Name,
@@ -217,7 +207,7 @@ pub(super) enum Gap {
 }
 
 /// Node counts are bounded by the length of a pattern, far below `u32::MAX`.
-fn index(n: usize) -> u32 {
+pub(super) fn index(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -278,183 +268,5 @@ impl Front {
             self.seen[node as usize] = false;
         }
         self.members.clear();
-    }
-}
-
-/// Where in a component a path is; what keeps `.`, `..` and empty names out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
-    Start,
-    Dot,
-    DotDot,
-    Good,
-}
-
-impl Name {
-    /// `None`: no path goes on so.
-    fn after(self, byte: u8) -> Option<Self> {
-        match (byte, self) {
-            (0, _) | (b'/', Self::Start | Self::Dot | Self::DotDot) => None,
-            (b'/', Self::Good) => Some(Self::Start),
-            (b'.', Self::Start) => Some(Self::Dot),
-            (b'.', Self::Dot) => Some(Self::DotDot),
-            _ => Some(Self::Good),
-        }
-    }
-}
-
-/// Walks two automata at once, breadth first, for a path that both accept. `steps` counts down.
-pub(super) fn meet(left: &Automaton, right: &Automaton, steps: &mut u64) -> Meeting {
-    Walk::new(left, right).run(steps)
-}
-
-struct Walk<'a> {
-    left: &'a Automaton,
-    right: &'a Automaton,
-    seen: Vec<u64>,
-    /// Reached places in the order of their distance, and how each was reached.
-    trail: Vec<Visit>,
-    stack: Vec<(u32, u32)>,
-    moves: Vec<Move>,
-}
-
-#[derive(Clone, Copy)]
-struct Visit {
-    left: u32,
-    right: u32,
-    name: Name,
-    byte: u8,
-    /// Index into the trail; its own at the start.
-    from: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Move {
-    byte: u8,
-    left: u32,
-    right: u32,
-}
-
-impl<'a> Walk<'a> {
-    fn new(left: &'a Automaton, right: &'a Automaton) -> Self {
-        let places = left.nodes.len() * right.nodes.len() * 4;
-        Self {
-            left,
-            right,
-            seen: vec![0; places.div_ceil(64)],
-            trail: Vec::new(),
-            stack: Vec::new(),
-            moves: Vec::new(),
-        }
-    }
-
-    fn run(mut self, steps: &mut u64) -> Meeting {
-        if let Some(end) =
-            self.enter(Visit { left: self.left.start, right: self.right.start, name: Name::Start, byte: 0, from: 0 })
-        {
-            return Meeting::At(self.path(end));
-        }
-        let mut at = 0;
-        while let Some(&visit) = self.trail.get(at) {
-            self.collect_moves(visit);
-            let moves = std::mem::take(&mut self.moves);
-            *steps = steps.saturating_sub(1 + moves.len() as u64);
-            for step in &moves {
-                if let Some(name) = visit.name.after(step.byte) {
-                    let next = Visit { left: step.left, right: step.right, name, byte: step.byte, from: index(at) };
-                    if let Some(end) = self.enter(next) {
-                        return Meeting::At(self.path(end));
-                    }
-                }
-            }
-            self.moves = moves;
-            if *steps == 0 {
-                return Meeting::Unknown;
-            }
-            at += 1;
-        }
-        Meeting::Never
-    }
-
-    /// Adds a place and those it reaches without reading. Returns the end of a path, if it is one.
-    fn enter(&mut self, visit: Visit) -> Option<Visit> {
-        self.stack.push((visit.left, visit.right));
-        while let Some((left, right)) = self.stack.pop() {
-            let place = (left as usize * self.right.nodes.len() + right as usize) * 4 + visit.name as usize;
-            let (word, bit) = (place / 64, 1 << (place % 64));
-            if self.seen[word] & bit != 0 {
-                continue;
-            }
-            self.seen[word] |= bit;
-            match (&self.left.nodes[left as usize], &self.right.nodes[right as usize]) {
-                (Node::Split(to), _) => self.stack.extend(self.left.splits(to).iter().rev().map(|l| (*l, right))),
-                (_, Node::Split(to)) => self.stack.extend(self.right.splits(to).iter().rev().map(|r| (left, *r))),
-                (Node::Read(_), Node::Read(_)) => self.trail.push(Visit { left, right, ..visit }),
-                (Node::Accept, Node::Accept) if visit.name == Name::Good => {
-                    self.stack.clear();
-                    return Some(visit);
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// The bytes worth trying from here, the most readable first.
-    fn collect_moves(&mut self, visit: Visit) {
-        self.moves.clear();
-        let (Node::Read(left), Node::Read(right)) =
-            (&self.left.nodes[visit.left as usize], &self.right.nodes[visit.right as usize])
-        else {
-            return;
-        };
-        for l in self.left.edges(left) {
-            for r in self.right.edges(right) {
-                let (low, high) = (l.low.max(r.low), l.high.min(r.high));
-                if low <= high {
-                    let ends = [b'.', b'/'].into_iter().filter(|b| (low..=high).contains(b));
-                    let bytes = readable(low, high).into_iter().chain(ends);
-                    self.moves.extend(bytes.map(|byte| Move { byte, left: l.to, right: r.to }));
-                }
-            }
-        }
-        self.moves.sort_by_key(|m| taste(m.byte));
-    }
-
-    fn path(&self, end: Visit) -> Vec<u8> {
-        let mut path = Vec::new();
-        let mut at = end;
-        // The visit at index 0 reads nothing; the very first place may also be several visits.
-        while at.name != Name::Start || at.byte != 0 {
-            path.push(at.byte);
-            at = self.trail[at.from as usize];
-        }
-        path.reverse();
-        path
-    }
-}
-
-/// Bytes in the order in which an example should use them.
-const READABLE: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-";
-
-/// The most readable byte of a range, `.` and `/` and NUL aside.
-fn readable(low: u8, high: u8) -> Option<u8> {
-    let within = |b: &u8| (low..=high).contains(b);
-    let plain = |b: &u8| !matches!(b, 0 | b'.' | b'/');
-    READABLE
-        .iter()
-        .copied()
-        .find(within)
-        .or_else(|| (b'!'..=b'~').filter(plain).find(within))
-        .or_else(|| (low..=high).find(plain))
-}
-
-fn taste(byte: u8) -> u8 {
-    match byte {
-        b'a'..=b'z' => 0,
-        b'0'..=b'9' | b'A'..=b'Z' | b'_' | b'-' => 1,
-        b'.' | b'/' => 2,
-        b'!'..=b'~' => 3,
-        _ => 4,
     }
 }

@@ -7,6 +7,7 @@ mod automaton;
 mod contested;
 mod pattern;
 mod syntax;
+mod walk;
 
 pub use contested::{Contest, Contested, Limits, contested};
 pub use pattern::Pattern;

@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::core::path::RepoPath;
 
-use super::automaton::{Automaton, Gap, Meeting, meet};
+use super::automaton::{Automaton, Gap};
 use super::syntax::{PatternError, Shape, glob, scan};
+use super::walk::{Meeting, meet};
 
 /// A pattern over paths of the workspace. Cloning is cheap.
 ///
@@ -66,6 +67,7 @@ impl Pattern {
         let Some(middle) = rest.strip_suffix(&*inner.suffix) else { return false };
         match inner.shape {
             Shape::Tree => middle.first().is_none_or(|b| *b == b'/'),
+            Shape::File => middle.is_empty(),
             Shape::Under | Shape::Deep => true,
             Shape::Star => !middle.contains(&b'/'),
             Shape::DeepName => middle.last().is_none_or(|b| *b == b'/'),
@@ -89,6 +91,10 @@ impl Pattern {
         if !self.may_meet(other) {
             return Answer::Disjoint;
         }
+        let file = self.file().map(|path| (path, other)).or_else(|| other.file().map(|path| (path, self)));
+        if let Some((path, pattern)) = file {
+            return if pattern.matches(&path) { Answer::Overlap(path) } else { Answer::Disjoint };
+        }
         let found = match (self.0.shape, other.0.shape) {
             (Shape::Tree | Shape::Under, Shape::Tree | Shape::Under) => self.deeper_tree(other),
             _ => match meet(self.automaton(), other.automaton(), steps) {
@@ -108,12 +114,42 @@ impl Pattern {
     /// that is the whole workspace. Used to bound walks.
     #[must_use]
     pub fn literal_prefix(&self) -> Option<RepoPath> {
-        let prefix = &*self.0.prefix;
-        if self.0.shape == Shape::Tree {
-            return RepoPath::new(prefix).ok();
+        if let Some(path) = self.literal_path().or_else(|| self.file()) {
+            return Some(path);
         }
+        let prefix = &*self.0.prefix;
         let cut = prefix.iter().rposition(|b| *b == b'/')?;
         RepoPath::new(&prefix[..cut]).ok()
+    }
+
+    /// The path that a pattern without wildcards names, if it stands for everything under it, too.
+    #[must_use]
+    pub fn literal_path(&self) -> Option<RepoPath> {
+        if self.0.shape == Shape::Tree { RepoPath::new(&self.0.prefix).ok() } else { None }
+    }
+
+    /// The same pattern where [`Pattern::literal_path`] is known to be a file: nothing lies under a
+    /// file, and without knowing that, `src/main.rs` and `**/*.md` would meet at `src/main.rs/a.md`.
+    #[must_use]
+    pub fn narrowed_to_file(&self) -> Self {
+        if self.0.shape != Shape::Tree {
+            return self.clone();
+        }
+        let cut = self.0.prefix.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+        let (directory, name) = self.0.prefix.split_at(cut);
+        Self(Arc::new(Inner {
+            text: self.0.text.clone(),
+            prefix: directory.into(),
+            suffix: name.into(),
+            shape: Shape::File,
+            glob: None,
+            automaton: OnceLock::new(),
+        }))
+    }
+
+    fn file(&self) -> Option<RepoPath> {
+        let inner = &*self.0;
+        if inner.shape == Shape::File { RepoPath::new(&[&*inner.prefix, &*inner.suffix].concat()).ok() } else { None }
     }
 
     /// What every path it matches begins with.
@@ -130,7 +166,7 @@ impl Pattern {
     /// `**/docs/*.md` has `docs`.
     pub(super) fn parent_name(&self) -> Option<&str> {
         let text = self.as_str();
-        let closed = matches!(self.0.shape, Shape::Star | Shape::Deep | Shape::DeepName | Shape::Glob);
+        let closed = matches!(self.0.shape, Shape::File | Shape::Star | Shape::Deep | Shape::DeepName | Shape::Glob);
         if !closed || self.0.glob.is_some() || text.contains(['[', '{', '\\']) {
             return None;
         }
@@ -177,6 +213,7 @@ impl Inner {
     fn build(&self) -> Automaton {
         let gap = match self.shape {
             Shape::Tree => Gap::EndOrBelow,
+            Shape::File => Gap::Nothing,
             Shape::Under | Shape::Deep => Gap::Any,
             Shape::Star => Gap::Name,
             Shape::DeepName => Gap::Directories,

@@ -51,6 +51,8 @@ pub(super) struct Scan {
 pub(super) enum Shape {
     /// `a/b`: the path `prefix` and everything under it
     Tree,
+    /// `a/b`, known to be no directory: the path alone, `prefix` its directory and `suffix` its name
+    File,
     /// `a/b/`, `a/b/**`, `**`: everything under `prefix`, which is empty or ends in `/`
     Under,
     /// `a/b*c`: between prefix and suffix anything but `/`
