@@ -3,15 +3,13 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
-pub mod demo;
 pub mod check;
+pub mod demo;
 pub mod doctor;
 pub mod exit;
 pub mod init;
 pub mod progress;
 pub mod run;
-pub mod schema;
-pub mod select;
 pub mod schema;
 pub mod select;
 pub mod terminal;
@@ -70,6 +68,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
+    Check(check::CheckArgs),
     Init(init::InitArgs),
     Schema(schema::SchemaArgs),
     Demo(demo::DemoArgs),
@@ -91,6 +90,7 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
+        Verb::Check(args) => check::run(args, &cli.common),
         Verb::Init(args) => init::run(args, &cli.common),
         Verb::Schema(args) => schema::run(args, &cli.common),
         Verb::Demo(args) => demo::run(args, &cli.common),

@@ -130,13 +130,16 @@ fn a_rate_limit_pauses_the_runner_and_costs_no_retry() {
     let Some(codex) = codex("a_rate_limit_pauses_the_runner_and_costs_no_retry") else { return };
     let repo = TestRepo::new();
     let limited = Fault::error("rate_limit_exceeded", "Rate limit reached. Please try again in 1s.");
-    let model =
-        Model::start([Script::new("eager-1").fault(limited).message("never said"), Script::new("eager-2").write("eager.txt", "done\n").message("done")]);
+    let model = Model::start([
+        Script::new("eager-1").fault(limited).message("never said"),
+        Script::new("eager-2").write("eager.txt", "done\n").message("done"),
+    ]);
     let session = [
         head(&repo, &codex, &model),
         agent("eager", "[\"eager.txt\"]", "args = [\"-c\", \"model_providers.stand_in.stream_max_retries=0\"]"),
     ]
-    .concat();
+    .concat()
+    .replace("script:eager go", "script:eager-{{attempt}} go");
     let ended = repo.run(&session, &["--format", "json"]).expect(0);
     let eager = ended.agent("eager");
     assert_eq!(eager["state"], "COMPLETED", "{eager:#}");
