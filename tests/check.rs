@@ -187,7 +187,7 @@ fn the_prompt_is_shown_whole() {
     for (id, expected) in [("docs", "has no prompt"), ("apu", "no agent `apu`")] {
         let failure = answer(&of(id), &common, &Look::default()).unwrap_err();
         assert_eq!(failure.exit, Exit::Invalid);
-        assert!(failure.report.to_string().contains(expected), "{:?}", failure.report);
+        assert!(failure.to_string().contains(expected), "{failure:?}");
     }
 }
 

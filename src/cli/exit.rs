@@ -1,5 +1,6 @@
 //! Exit codes and the errors that choose them.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::session::SessionErrors;
@@ -64,6 +65,15 @@ pub enum What {
     Report(miette::Report),
     /// All that is wrong with a session.
     Session(Box<SessionErrors>),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Report(report) => report.fmt(f),
+            What::Session(errors) => errors.fmt(f),
+        }
+    }
 }
 
 impl Failure {

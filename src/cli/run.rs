@@ -101,7 +101,10 @@ pub enum RunError {
         "commit or stash these changes, or go on with --allow-dirty: such paths are then kept as salvage and not committed"
     ))]
     DirtyClaims { claims: Vec<DirtyClaim> },
-    #[error("cannot look at the claimed paths")]
+    #[error("git does not know who commits")]
+    #[diagnostic(help("`git config user.name NAME` and `git config user.email MAIL` tell it"))]
+    NoIdentity,
+    #[error("cannot look at the workspace")]
     #[diagnostic(help("`git status` in the workspace should say more"))]
     Status(#[source] GitError),
     #[error("agent {agent} cannot be launched: {source}")]
@@ -174,9 +177,12 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         refuse_dirty_claims(&session, &mut repository).map_err(unusable)?;
     }
     find_programs(&session, &workspace).map_err(unusable)?;
+    let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
+    if facts.identity.is_none() {
+        return Err(unusable(RunError::NoIdentity));
+    }
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
     let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
-    let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
     let cgroups = cgroup::probe().ok();
     let setting = setting(&session, &repository, &clock, notes(&session, &facts));
     let mut display = Display::new(setting.clone(), session.plan.clone(), request.format, clock, &workspace);
@@ -211,7 +217,9 @@ fn load(request: &Request) -> Result<(Session, Repository), Failure> {
     repository.workspace().clone_into(&mut options.workspace);
     options.allow_dirty = request.allow_dirty;
     let loaded = session::load(&request.origin, &bytes, &options).map_err(Failure::session)?;
-    anstream::eprint!("{}", diagnostic::problems(&loaded.warnings, &loaded.source, super::look()));
+    if request.text.is_none() {
+        anstream::eprint!("{}", diagnostic::problems(&loaded.warnings, &loaded.source, super::look()));
+    }
     Ok((loaded.session, repository))
 }
 
