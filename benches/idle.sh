@@ -22,12 +22,16 @@ done > "$dir/session.toml"
 pid=$!
 trap 'kill -INT $pid 2>/dev/null || true; wait $pid 2>/dev/null || true; rm -rf "$dir"' EXIT
 until [ -e f1 ] && [ -e f2 ] && [ -e f3 ] && [ -e f4 ]; do sleep 0.1; done
-sleep 3 # until what a start leaves to do (snapshot, idle threads) is done
+sleep 3 # until what a start leaves to do (snapshot, threads that end) is done
 
+# Context switches of every thread: each time one is woken up it makes at least one.
 switches() { awk '/ctxt_switches/ { n += $2 } END { print n }' /proc/$pid/task/*/status; }
+threads() { ls /proc/$pid/task; }
 before=$(switches)
+those=$(threads)
 sleep "$seconds"
 woken=$(($(switches) - before))
+[ "$(threads)" = "$those" ] || woken=99999 # threads came or went: somebody was awake
 rss=$(awk '/VmRSS/ { print $2 }' /proc/$pid/status)
 shim=0
 for child in $(cat /proc/$pid/task/*/children); do

@@ -1,4 +1,5 @@
 //! Guards the directions between the rooms: who may import whom, and what `core` must not touch.
+#![expect(clippy::expect_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

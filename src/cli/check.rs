@@ -26,7 +26,7 @@ use crate::session::{
 /// Columns where the output is no terminal: nothing is cut.
 const UNLIMITED: usize = usize::MAX;
 
-/// Validates a session; shows its order, contested patterns and duplicate agents
+/// Validate a session; show its order, contested patterns and duplicate agents
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The session file, or an orchestrator.json; `-` is standard input

@@ -118,12 +118,13 @@ fn introduction(repository: &Path) -> String {
 
 fn conclusion(repository: &Path, view: &RunView) -> String {
     let at = repository.display();
-    let salvage = view.agents.iter().filter_map(|a| a.salvage.last()).next();
+    let salvage = view.agents.iter().find_map(|a| a.salvage.last());
     let kept = salvage.map_or_else(String::new, |reference| {
         format!("  git -C {at} show --stat {reference}\n      what `tests` had done when its time ran out\n")
     });
     format!(
-        "\nThe repository stays at {at}. Look at:\n\
+        "\nThe run counts as FAILED because `tests` ran out of its time, as it was meant to.\n\
+         The repository stays at {at}. Look at:\n\
          \x20 git -C {at} log --stat --format='%h %s%n%(trailers)'\n\
          \x20     one commit an agent, exactly its files\n{kept}\
          \x20 git -C {at} status\n\

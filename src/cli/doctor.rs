@@ -11,7 +11,7 @@ use crate::host::doctor::{Finding, Verdict, examine};
 use crate::render::style::{Palette, Tone};
 use crate::render::text::{pad, printable};
 
-/// Tells what this machine allows
+/// Tell what this machine allows
 #[derive(Clone, Debug, clap::Args)]
 pub struct DoctorArgs {
     /// How to print it

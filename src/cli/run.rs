@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -156,6 +157,9 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
     })
 }
 
+/// How long a thread that syncs the journal waits for more; then nothing wakes up any more.
+const IDLE_THREADS: Duration = Duration::from_secs(1);
+
 /// Finds everything good, then runs the session to its end.
 pub fn execute(request: &Request) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
@@ -197,7 +201,7 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         shared_tmp: shared_tmp.path.clone(),
         cgroups,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
     let finished = tokio::task::LocalSet::new().block_on(&runtime, driver::run(setup, &mut display));
     display.progress.finish();

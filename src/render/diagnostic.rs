@@ -50,7 +50,7 @@ pub fn errors(errors: &SessionErrors, look: Look) -> String {
     out
 }
 
-/// Problems one by one, at most [`MAX_SHOWN`] of them: the warnings of a good session.
+/// Problems one by one, at most 50 of them: the warnings of a good session.
 #[must_use]
 pub fn problems(problems: &[Problem], source: &SourceText, look: Look) -> String {
     let mut out = String::new();

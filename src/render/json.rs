@@ -1,4 +1,4 @@
-//! The JSON that programs read: the document of a run, and the snapshot in the seed's form.
+//! The JSON that programs read: the document of a run, and the snapshot `orchestrator.json`.
 //!
 //! Invariant: fields are added and never renamed; what does not apply is null; kinds are the words
 //! of [`super::reason`]. Paths that are not UTF-8 are shown as everywhere, with `\xff` escapes.
@@ -171,7 +171,7 @@ fn agent_document(agent: &AgentView, setting: &Setting, now: Moment) -> AgentDoc
     }
 }
 
-/// The seed's `orchestrator.json`: who is there, who holds which files, who needs whom. For people
+/// `orchestrator.json`: who is there, who holds which files, who needs whom. For people
 /// and scripts that know that file; nothing reads it back.
 #[derive(Clone, Debug, Serialize)]
 pub struct Orchestrator {
@@ -201,7 +201,7 @@ struct Registered {
     shared_locks: Vec<String>,
     dependencies: Vec<String>,
     wait_for_completion: bool,
-    /// Seconds, as in the seed.
+    /// Seconds.
     timeout: u64,
     started_at: Option<String>,
     ended_at: Option<String>,

@@ -42,9 +42,9 @@ fn run_file(file: &Path) {
     let order: Vec<_> = check["order"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
     assert!(!order.is_empty());
 
-    let table: String = claims(&repo, file, &path).iter().map(|(id, path)| format!("{id} {path}\n")).collect();
+    let table: Vec<String> = claims(&repo, file, &path).iter().map(|(id, path)| format!("{id} {path}\n")).collect();
     let table_file = repo.tmp().join("table");
-    fs::write(&table_file, table).unwrap();
+    fs::write(&table_file, table.concat()).unwrap();
     let mut command = repo.supervise();
     command.args(["run", "--format", "json"]).arg(file).env("PATH", &path).env("FAKE_TABLE", &table_file);
     let ended = Ended::of(&command.output().unwrap()).expect(0);

@@ -213,13 +213,11 @@ pub(crate) fn finish(child: Child, limit: Duration) -> Ended {
     let pid = child.id();
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(child.wait_with_output()));
-    match wait.recv_timeout(limit) {
-        Ok(output) => Ended::of(&output.unwrap()),
-        Err(_) => {
-            let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
-            panic!("process {pid} did not end within {limit:?}");
-        }
+    if let Ok(output) = wait.recv_timeout(limit) {
+        return Ended::of(&output.unwrap());
     }
+    let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+    panic!("process {pid} did not end within {limit:?}");
 }
 
 /// Gives `bytes` to a command's standard input and waits for its end.
