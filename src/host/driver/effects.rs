@@ -98,8 +98,8 @@ impl Driver<'_> {
     }
 
     fn claim(&self, agent: &AgentId) -> Claim {
-        let plan = self.session.plan.agents.iter().find(|a| a.id == *agent);
-        plan.map(|a| a.claim.clone()).unwrap_or_default()
+        let position = self.positions.get(agent);
+        position.and_then(|at| self.session.plan.agents.get(*at)).map(|a| a.claim.clone()).unwrap_or_default()
     }
 
     /// Removes the empty directories that agents of this runner leave in the workspace.

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::core::effect::{Effect, Ending};
 use crate::core::event::Event;
-use crate::core::ids::{AttemptId, RunId};
+use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::moment::Moment;
 use crate::core::record::{Fact, Layers, RunOpened, RunOutcome};
 use crate::core::supervisor::{Step, Supervisor};
@@ -113,6 +113,8 @@ struct Driver<'o> {
     supervisor: Supervisor,
     journal: Journal,
     session: Session,
+    /// Where each agent is in the session's plan.
+    positions: BTreeMap<AgentId, usize>,
     run: RunId,
     run_dir: RunDir,
     clock: Clock,
@@ -161,6 +163,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     let mut driver = Driver {
         supervisor: Supervisor::new(plan),
         journal,
+        positions: session.plan.agents.iter().zip(0..).map(|(a, at)| (a.id.clone(), at)).collect(),
         session,
         run,
         run_dir,

@@ -102,7 +102,7 @@ impl Driver<'_> {
     pub(super) fn end(&mut self, key: TreeKey, how: Ending) {
         if let Some(tree) = self.trees.get(&key) {
             tree.end(how);
-        } else if self.starting.contains(&key) || self.verifies.contains_key(&key.id) {
+        } else if self.starting.contains(&key) || (key.part == Part::Verify && self.verifies.contains_key(&key.id)) {
             self.early_ends.insert(key, how);
         }
     }
