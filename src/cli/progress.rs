@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::terminal::columns;
 use crate::core::ids::{AttemptId, Slot};
 use crate::core::record::{Fact, Record};
 use crate::render::Setting;
@@ -67,7 +68,7 @@ pub fn palette_for(stream: &impl anstream::stream::RawStream) -> Palette {
 #[must_use]
 pub fn report_width() -> usize {
     // A report in a file or a pipe is read somewhere else.
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col).clamp(60, 160))
+    columns(io::stdout()).map_or(100, |columns| columns.clamp(60, 160))
 }
 
 impl Progress {

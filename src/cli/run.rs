@@ -108,7 +108,7 @@ pub enum RunError {
     #[error("cannot look at the workspace")]
     #[diagnostic(help("`git status` in the workspace should say more"))]
     Status(#[source] GitError),
-    #[error("agent {agent} cannot be launched: {source}")]
+    #[error("agent {agent} cannot be launched, so nothing was started")]
     #[diagnostic(help("`supervise doctor` shows which agent programs were found"))]
     Runner { agent: AgentId, source: RunnerError },
     #[error("cannot make a temporary directory for the agents in {}", .path.display())]
@@ -221,9 +221,10 @@ fn load(request: &Request) -> Result<(Session, Repository), Failure> {
     repository.workspace().clone_into(&mut options.workspace);
     options.allow_dirty = request.allow_dirty;
     let loaded = session::load(&request.origin, &bytes, &options).map_err(Failure::session)?;
-    if request.text.is_none() {
-        anstream::eprint!("{}", diagnostic::problems(&loaded.warnings, &loaded.source, super::look()));
-    }
+    // That a pattern matches nothing yet is for `check` to say: new files are what agents are for.
+    let warnings: Vec<_> =
+        loaded.warnings.iter().filter(|w| !w.code.starts_with("unmatched_pattern")).cloned().collect();
+    anstream::eprint!("{}", diagnostic::problems(&warnings, &loaded.source, super::look()));
     Ok((loaded.session, repository))
 }
 
