@@ -102,10 +102,16 @@ impl Driver<'_> {
         position.and_then(|at| self.session.plan.agents.get(*at)).map(|a| a.claim.clone()).unwrap_or_default()
     }
 
-    /// Removes the empty directories that agents of this runner leave in the workspace.
+    /// Removes the empty directories that agents of this runner leave in the workspace, unless an
+    /// agent of another runner of the same kind still makes its own there: its end comes here too.
     fn sweep(&self, runner: &RunnerName) {
-        let kind = self.session.launches.values().find(|l| l.runner == *runner).map(|l| l.kind);
-        for name in kind.map_or(&[][..], runner::scratch_directories) {
+        let launches = &self.session.launches;
+        let Some(kind) = launches.values().find(|l| l.runner == *runner).map(|l| l.kind) else { return };
+        let in_use = |key: &TreeKey| launches.get(&key.id.agent).is_some_and(|l| l.kind == kind);
+        if self.trees.keys().chain(&self.starting).any(in_use) {
+            return;
+        }
+        for name in runner::scratch_directories(kind) {
             // rmdir(2) takes only what is empty; everything else stays, and so does its reason.
             let _ = std::fs::remove_dir(self.workspace.join(name));
         }
