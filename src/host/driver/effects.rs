@@ -2,12 +2,14 @@
 //!
 //! Invariant: nothing here blocks or decides.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::claim::Claim;
 use crate::core::effect::{Effect, Part};
 use crate::core::event::{Event, Preparation};
 use crate::core::ids::{AgentId, AttemptId, RunnerName};
+use crate::core::path::RepoPath;
 use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
 use crate::host::process::{Tree, TreeKey};
 use crate::runner;
@@ -111,9 +113,14 @@ impl Driver<'_> {
         if self.trees.keys().chain(&self.starting).any(in_use) {
             return;
         }
-        for name in runner::scratch_directories(kind) {
-            // rmdir(2) takes only what is empty; everything else stays, and so does its reason.
-            let _ = std::fs::remove_dir(self.workspace.join(name));
+        let of_kind = launches.values().filter(|l| l.kind == kind);
+        let homes: BTreeSet<_> = of_kind.map(|l| l.cwd.as_ref().map(RepoPath::as_path)).collect();
+        for home in homes {
+            let home = home.map_or_else(|| self.workspace.clone(), |cwd| self.workspace.join(cwd));
+            for name in runner::scratch_directories(kind) {
+                // rmdir(2) takes only what is empty; everything else stays, and so does its reason.
+                let _ = std::fs::remove_dir(home.join(name));
+            }
         }
     }
 
