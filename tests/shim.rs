@@ -6,6 +6,7 @@
 #[path = "support/trees.rs"]
 mod trees;
 
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -122,6 +123,21 @@ fn an_agent_has_its_grace_and_may_use_it() {
         assert_eq!(tree.ended().await, Exit::Code(7));
         assert_eq!(tree.output, b"ready\nbye\n");
     });
+}
+
+/// The shell dies of its SIGTERM before its children have theirs, so they change parents meanwhile.
+#[test]
+fn a_willing_tree_does_not_wait_for_its_grace() {
+    for _ in 0..20 {
+        Bench::run(async |bench| {
+            let script = "setsid sleep 1000 & sleep 1000 & (sleep 1000; :) & echo ready; sleep 1000; :";
+            let mut tree = bench.sh(script).spawn().await.unwrap();
+            tree.output_has("ready").await;
+            // Longer than this test waits for anything.
+            tree.end(LONG);
+            assert_eq!(tree.ended().await, Exit::Signal(15));
+        });
+    }
 }
 
 #[test]
@@ -357,11 +373,8 @@ fn two_streams_may_share_a_log() {
     });
 }
 
-/// Not a test of its own: the supervisor that the next one kills.
-#[test]
-#[ignore = "a part of another test"]
-fn be_a_supervisor() {
-    let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) else { return };
+/// What the killed supervisor does: the test starts itself again, with these in its environment.
+fn be_a_supervisor(tell: OsString, ready: OsString) {
     Bench::run(async |bench| {
         fs::write(tell, bench.mark()).unwrap();
         // All of them in one tree.
@@ -377,10 +390,13 @@ const READY: &str = "SUPERVISE_TEST_READY";
 
 #[test]
 fn nothing_survives_a_killed_supervisor() {
+    if let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) {
+        return be_a_supervisor(tell, ready);
+    }
     Bench::run(async |bench| {
         let (tell, ready) = (bench.path("tell"), bench.path("ready"));
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "--nocapture", "be_a_supervisor"]).env(TELL, &tell).env(READY, &ready);
+        command.args(["--exact", "nothing_survives_a_killed_supervisor"]).env(TELL, &tell).env(READY, &ready);
         command.env("TMPDIR", bench.path("")).stdout(std::process::Stdio::null());
         let mut supervisor = command.spawn().unwrap();
         until("all trees", || {
