@@ -8,6 +8,7 @@ mod trees;
 
 use std::ffi::OsString;
 use std::fs;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -359,6 +360,62 @@ fn with_a_cgroup_nothing_survives_and_it_is_removed() {
             assert!(!cgroup.exists());
         });
     }
+}
+
+/// Many trees at once, of one supervisor, while shims are killed and so sweeps go on all the time: no
+/// tree is taken for an orphan of another, and each ends once.
+#[test]
+fn trees_that_start_at_once_do_not_disturb_each_other() {
+    const TREES: usize = 40;
+    for round in 0..3 {
+        Bench::run(async |bench| {
+            let wishes = (0..TREES).map(|number| {
+                let wish = bench.sh("setsid sleep 1000 & echo ready; exec sleep 1000").with(|spec| {
+                    spec.stdout = bench.path(&format!("{number}.out"));
+                    spec.stderr = bench.path(&format!("{number}.err"));
+                    spec.exit_record = bench.path(&format!("{number}.json"));
+                });
+                async move {
+                    let mut tree = wish.spawn().await.unwrap();
+                    // Every fourth loses its shim as soon as it has one, while others start.
+                    let lost = number % 4 == round;
+                    if lost {
+                        kill(tree.shim());
+                    } else {
+                        tree.output_has("ready").await;
+                        tree.end(if number % 2 == 0 { SHORT } else { Ending::AtOnce });
+                    }
+                    (number, lost, tree.last_news().await)
+                }
+            });
+            for (number, lost, last) in all(wishes).await {
+                match last {
+                    TreeNews::ShimLost { survivors: 0 } if lost => {}
+                    TreeNews::Ended { exit: Exit::Signal(9 | 15), survivors: 0 } if !lost => {}
+                    other => panic!("tree {number}: {other:?}"),
+                }
+            }
+        });
+    }
+}
+
+/// Drives all of them together.
+async fn all<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(move |context| {
+        for (one, done) in &mut work {
+            if done.is_none()
+                && let Poll::Ready(value) = one.as_mut().poll(context)
+            {
+                *done = Some(value);
+            }
+        }
+        if work.iter().any(|(_, done)| done.is_none()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(work.drain(..).filter_map(|(_, done)| done).collect())
+    })
+    .await
 }
 
 #[test]
