@@ -264,6 +264,22 @@ fn every_kind_of_fact_survives_the_file() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// What came after the fixture: words that it does not have, in the forms that it has.
+#[test]
+fn words_that_were_added_survive_the_file() {
+    let id = AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
+    let reason = Some(EndReason::Survivors { count: 2 });
+    let facts = [
+        Fact::Trouble { id, what: Trouble::Survivors { count: 2 } },
+        Fact::AgentEnded { agent: agent("agent-1"), state: State::Failed, reason },
+    ];
+    let records = facts.map(|fact| Record { at: Moment(0), fact });
+    let (_dir, file) = journal_of(&records);
+    assert_eq!(records_of(&read(&file).unwrap()), records);
+    let written = fs::read_to_string(&file).unwrap();
+    assert_eq!(written.matches(r#"{"kind":"survivors","count":2}"#).count(), 2, "{written}");
+}
+
 #[test]
 fn the_first_released_format_is_read_for_ever() {
     let replay = read(Path::new(FIXTURE)).unwrap();

@@ -430,6 +430,7 @@ fn kinds_agree_with_the_journal() {
         EndReason::Interrupted(Interrupt::Hangup),
         EndReason::Stopped,
         EndReason::ShimLost,
+        EndReason::Survivors { count: 1 },
         EndReason::DependencyFailed { on: agent("a") },
         EndReason::PhaseFailed { phase: 0 },
         EndReason::LimitReached(Limit::StopAt),

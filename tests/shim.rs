@@ -6,7 +6,9 @@
 #[path = "support/trees.rs"]
 mod trees;
 
+use std::ffi::OsString;
 use std::fs;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -122,6 +124,21 @@ fn an_agent_has_its_grace_and_may_use_it() {
         assert_eq!(tree.ended().await, Exit::Code(7));
         assert_eq!(tree.output, b"ready\nbye\n");
     });
+}
+
+/// The shell dies of its SIGTERM before its children have theirs, so they change parents meanwhile.
+#[test]
+fn a_willing_tree_does_not_wait_for_its_grace() {
+    for _ in 0..20 {
+        Bench::run(async |bench| {
+            let script = "setsid sleep 1000 & sleep 1000 & (sleep 1000; :) & echo ready; sleep 1000; :";
+            let mut tree = bench.sh(script).spawn().await.unwrap();
+            tree.output_has("ready").await;
+            // Longer than this test waits for anything.
+            tree.end(LONG);
+            assert_eq!(tree.ended().await, Exit::Signal(15));
+        });
+    }
 }
 
 #[test]
@@ -345,6 +362,62 @@ fn with_a_cgroup_nothing_survives_and_it_is_removed() {
     }
 }
 
+/// Many trees at once, of one supervisor, while shims are killed and so sweeps go on all the time: no
+/// tree is taken for an orphan of another, and each ends once.
+#[test]
+fn trees_that_start_at_once_do_not_disturb_each_other() {
+    const TREES: usize = 40;
+    for round in 0..3 {
+        Bench::run(async |bench| {
+            let wishes = (0..TREES).map(|number| {
+                let wish = bench.sh("setsid sleep 1000 & echo ready; exec sleep 1000").with(|spec| {
+                    spec.stdout = bench.path(&format!("{number}.out"));
+                    spec.stderr = bench.path(&format!("{number}.err"));
+                    spec.exit_record = bench.path(&format!("{number}.json"));
+                });
+                async move {
+                    let mut tree = wish.spawn().await.unwrap();
+                    // Every fourth loses its shim as soon as it has one, while others start.
+                    let lost = number % 4 == round;
+                    if lost {
+                        kill(tree.shim());
+                    } else {
+                        tree.output_has("ready").await;
+                        tree.end(if number % 2 == 0 { SHORT } else { Ending::AtOnce });
+                    }
+                    (number, lost, tree.last_news().await)
+                }
+            });
+            for (number, lost, last) in all(wishes).await {
+                match last {
+                    TreeNews::ShimLost { survivors: 0 } if lost => {}
+                    TreeNews::Ended { exit: Exit::Signal(9 | 15), survivors: 0 } if !lost => {}
+                    other => panic!("tree {number}: {other:?}"),
+                }
+            }
+        });
+    }
+}
+
+/// Drives all of them together.
+async fn all<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(move |context| {
+        for (one, done) in &mut work {
+            if done.is_none()
+                && let Poll::Ready(value) = one.as_mut().poll(context)
+            {
+                *done = Some(value);
+            }
+        }
+        if work.iter().any(|(_, done)| done.is_none()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(work.drain(..).filter_map(|(_, done)| done).collect())
+    })
+    .await
+}
+
 #[test]
 fn two_streams_may_share_a_log() {
     Bench::run(async |bench| {
@@ -357,11 +430,8 @@ fn two_streams_may_share_a_log() {
     });
 }
 
-/// Not a test of its own: the supervisor that the next one kills.
-#[test]
-#[ignore = "a part of another test"]
-fn be_a_supervisor() {
-    let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) else { return };
+/// What the killed supervisor does: the test starts itself again, with these in its environment.
+fn be_a_supervisor(tell: OsString, ready: OsString) {
     Bench::run(async |bench| {
         fs::write(tell, bench.mark()).unwrap();
         // All of them in one tree.
@@ -377,10 +447,13 @@ const READY: &str = "SUPERVISE_TEST_READY";
 
 #[test]
 fn nothing_survives_a_killed_supervisor() {
+    if let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) {
+        return be_a_supervisor(tell, ready);
+    }
     Bench::run(async |bench| {
         let (tell, ready) = (bench.path("tell"), bench.path("ready"));
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "--nocapture", "be_a_supervisor"]).env(TELL, &tell).env(READY, &ready);
+        command.args(["--exact", "nothing_survives_a_killed_supervisor"]).env(TELL, &tell).env(READY, &ready);
         command.env("TMPDIR", bench.path("")).stdout(std::process::Stdio::null());
         let mut supervisor = command.spawn().unwrap();
         until("all trees", || {

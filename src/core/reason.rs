@@ -85,6 +85,11 @@ pub enum EndReason {
     Hook {
         error: String,
     },
+    /// So many processes of it could not be ended: they may write on, so nothing of it is committed
+    /// and nobody gets its locks after it.
+    Survivors {
+        count: u32,
+    },
 
     // TIMEOUT
     Timeout {
@@ -143,7 +148,8 @@ impl EndReason {
             | Self::ChangedUnderneath { .. }
             | Self::OutsideEdit { .. }
             | Self::Git { .. }
-            | Self::Hook { .. } => State::Failed,
+            | Self::Hook { .. }
+            | Self::Survivors { .. } => State::Failed,
             Self::Timeout { .. } | Self::IdleTimeout { .. } => State::Timeout,
             Self::Interrupted(_) | Self::Stopped | Self::ShimLost => State::Terminated,
             Self::DependencyFailed { .. } | Self::PhaseFailed { .. } | Self::LimitReached(_) => State::Skipped,
@@ -151,11 +157,11 @@ impl EndReason {
     }
 
     /// May a further attempt end otherwise? Not where the branch is no longer the run's, nor where
-    /// somebody ended it.
+    /// the last one is still alive, nor where somebody ended it.
     #[must_use]
     pub fn may_be_retried(&self) -> bool {
         matches!(self.state(), State::Failed | State::Timeout)
-            && !matches!(self, Self::BranchMoved | Self::DirtyClaim { .. })
+            && !matches!(self, Self::BranchMoved | Self::DirtyClaim { .. } | Self::Survivors { .. })
     }
 }
 

@@ -271,6 +271,10 @@ pub enum Trouble {
     },
     /// Somebody committed while its work was being placed; it is prepared again.
     PlaceMoved,
+    /// So many processes of the agent or its verify command could not be ended.
+    Survivors {
+        count: u32,
+    },
 }
 
 /// Why an agent goes back to the queue.

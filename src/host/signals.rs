@@ -1,13 +1,42 @@
-//! Signals that ask the supervisor to stop.
+//! Signals that ask the supervisor to stop, and those that must not reach further than it.
 //!
 //! Invariant: from [`Signals::listen`] on, SIGHUP, SIGINT and SIGTERM no longer end the process;
-//! each arrives here as a value, in order.
+//! each arrives here as a value, in order. A file that may not grow any more (SIGXFSZ) is an error of
+//! the write, and no program that is started from here ignores a signal because whoever started the
+//! supervisor did.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::core::reason::Interrupt;
+
+/// Signals that stay ignored if they were: with a handler the supervisor in the background would stop
+/// or spin when it writes to its terminal (agents have none); std gives SIGPIPE back to its children;
+/// the others cannot be handled, or are no news to anybody.
+const KEPT: [i32; 6] = [
+    nix::libc::SIGTTIN,
+    nix::libc::SIGTTOU,
+    nix::libc::SIGPIPE,
+    nix::libc::SIGILL,
+    nix::libc::SIGFPE,
+    nix::libc::SIGSEGV,
+];
+
+/// Takes a signal and does nothing about it. Unlike one that is ignored, it has its default meaning
+/// again in whatever is executed (execve(2)).
+fn handle(number: i32) -> io::Result<()> {
+    signal(SignalKind::from_raw(number)).map(drop)
+}
+
+/// The signals that this process was started to ignore, of those that are not the C library's or for
+/// real time (proc_pid_status(5)).
+fn ignored() -> io::Result<impl Iterator<Item = i32>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    Ok((1..32).filter(move |number| set >> (number - 1) & 1 == 1))
+}
 
 #[derive(Debug)]
 pub struct Signals {
@@ -18,6 +47,10 @@ pub struct Signals {
 
 impl Signals {
     pub fn listen() -> io::Result<Self> {
+        handle(nix::libc::SIGXFSZ)?;
+        for number in ignored()?.filter(|number| !KEPT.contains(number)) {
+            handle(number)?;
+        }
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -61,6 +61,7 @@ enum TroubleForm {
     SalvageFailed { error: String },
     CheckpointFailed { error: String },
     PlaceMoved,
+    Survivors { count: u32 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,6 +117,9 @@ enum EndReasonForm {
     },
     Hook {
         error: String,
+    },
+    Survivors {
+        count: u32,
     },
     Timeout {
         #[serde(rename = "after_ms", with = "via")]

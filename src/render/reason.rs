@@ -68,6 +68,7 @@ pub fn end_kind(reason: &EndReason) -> &'static str {
         EndReason::OutsideEdit { .. } => "outside_edit",
         EndReason::Git { .. } => "git",
         EndReason::Hook { .. } => "hook",
+        EndReason::Survivors { .. } => "survivors",
         EndReason::Timeout { .. } => "timeout",
         EndReason::IdleTimeout { .. } => "idle_timeout",
         EndReason::Interrupted(_) => "interrupted",
@@ -99,6 +100,9 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         }
         EndReason::Git { error } => quoted("git could not do it", error),
         EndReason::Hook { error } => quoted("a commit hook refused", error),
+        EndReason::Survivors { count } => {
+            format!("{} could not be ended and may write on; its files go to nobody else", processes(*count))
+        }
         EndReason::Timeout { after } => format!("ran longer than its timeout of {}", limit(*after)),
         EndReason::IdleTimeout { after } => format!("showed no sign of life for {}", limit(*after)),
         EndReason::Interrupted(by) => format!("the run was interrupted ({})", interrupt_text(*by)),
@@ -138,6 +142,9 @@ pub fn trouble_text(trouble: &Trouble) -> String {
         Trouble::SalvageFailed { error } => quoted("its work could not be put aside, and stays in the tree", error),
         Trouble::CheckpointFailed { error } => quoted("no checkpoint could be made", error),
         Trouble::PlaceMoved => "somebody committed meanwhile; its work is placed on top".to_owned(),
+        Trouble::Survivors { count } => {
+            format!("{} could not be ended (another user's, or stuck in the kernel)", processes(*count))
+        }
     }
 }
 
@@ -212,6 +219,10 @@ pub fn attribution_kind(attribution: Attribution) -> &'static str {
 /// `SIGTERM`, or `signal 64` where the number has no name.
 fn signal_name(signal: i32) -> String {
     nix::sys::signal::Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned())
+}
+
+fn processes(count: u32) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 fn quoted(what: &str, detail: &str) -> String {

@@ -20,6 +20,9 @@ pub const KILL_BOUND: Duration = Duration::from_secs(10);
 /// From SIGTERM to SIGKILL where nobody is left to say.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 
+/// Passes of SIGTERM over a tree that changes while it is looked at.
+const ASK_PASSES: usize = 4;
+
 /// Passes of SIGSTOP over a tree that grows while it is looked at.
 const STOP_PASSES: usize = 16;
 
@@ -109,17 +112,19 @@ impl Ender {
         }
     }
 
-    /// SIGTERM, and SIGCONT so that a stopped process can take it. A second pass finds those born
-    /// during the first.
+    /// SIGTERM, and SIGCONT so that a stopped process can take it: parents before their children, so
+    /// that no script goes on to its next line. Further passes find those born during the first, and
+    /// those that it did not reach.
     fn ask(&self) {
         let mut asked = Vec::new();
-        for _ in 0..2 {
-            for process in tree::descendants(self.root) {
-                if !is_among(&asked, &process) {
-                    tree::signal(&process, &[Signal::TERM, Signal::CONT]);
-                    asked.push(process);
-                }
+        for _ in 0..ASK_PASSES {
+            let mut fresh = tree::descendants(self.root);
+            fresh.retain(|process| !process.is_zombie() && !is_among(&asked, process));
+            if fresh.is_empty() {
+                break;
             }
+            // Each is asked once: a second SIGTERM makes some programs give up their orderly end.
+            asked.extend(fresh.into_iter().filter(|process| tree::signal(process, &[Signal::TERM, Signal::CONT])));
         }
     }
 

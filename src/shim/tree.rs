@@ -1,7 +1,8 @@
 //! Process trees: who descends from a process, and signals that cannot hit a stranger.
 //!
 //! Invariant: a signal goes through a pidfd, and only after the process behind it was seen to be
-//! the one meant (same start time, same parent), so a number that was used again is never hit.
+//! the one meant (same start time; same parent, or orphaned to us since), so a number that was used
+//! again is never hit.
 //! Deliberately absent: when to signal; see `shim::ending`.
 //!
 //! Sources: proc_pid_stat(5), proc_tid_children(5), pidfd_open(2), PR_SET_CHILD_SUBREAPER(2const).
@@ -150,12 +151,15 @@ fn everything() -> impl Iterator<Item = Proc> {
 }
 
 /// Sends `signals` in this order to the process that was looked at. `false`: it is gone, or may not
-/// be signalled.
+/// be signalled, or belongs to somebody else now.
 pub fn signal(process: &Proc, signals: &[Signal]) -> bool {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return false };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    // Between the look and the opening it may have died and its number been given away.
-    let same = look(process.pid).is_some_and(|now| now.start == process.start && now.parent == process.parent);
+    // Between the look and the opening it may have died and its number been given away. Its parent may
+    // have died as well (most often of our signal): then it is ours, who are the subreaper.
+    let own = std::process::id();
+    let ours = |now: Proc| now.start == process.start && (now.parent == process.parent || now.parent == own);
+    let same = look(process.pid).is_some_and(ours);
     same && signals.iter().all(|signal| pidfd_send_signal(&handle, *signal).is_ok())
 }
 
@@ -207,11 +211,21 @@ mod tests {
 
     #[test]
     fn a_stranger_with_the_number_is_not_signalled() {
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let real = look(child.id()).unwrap();
-        assert!(!signal(&Proc { start: real.start + 1, ..real }, &[Signal::KILL]));
-        assert!(!signal(&Proc { parent: 1, ..real }, &[Signal::KILL]));
-        drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
+        let mut outer = std::process::Command::new("sh")
+            .args(["-c", "cat; exit $?"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = crate::shim::clock::now() + std::time::Duration::from_secs(10);
+        let inner = loop {
+            assert!(crate::shim::clock::now() < deadline, "the grandchild was not found");
+            if let Some(inner) = children(outer.id()).first() {
+                break *inner;
+            }
+        };
+        assert!(!signal(&Proc { start: inner.start + 1, ..inner }, &[Signal::KILL]));
+        assert!(!signal(&Proc { parent: 1, ..inner }, &[Signal::KILL]));
+        drop(outer.stdin.take());
+        assert!(outer.wait().unwrap().success());
     }
 }

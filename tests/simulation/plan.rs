@@ -20,6 +20,8 @@ pub(crate) enum Fate {
     RateLimited(Option<Duration>),
     Fatal,
     LosesShim,
+    /// Its leader ends well, but not all of its tree can be ended.
+    Survives,
     SpawnFails,
 }
 

@@ -496,6 +496,34 @@ fn a_lost_shim_terminates_its_agent() {
     );
 }
 
+/// A lock never leaves a living tree: nobody else starts on its files, in later phases neither, and
+/// there is no further attempt.
+#[test]
+fn what_cannot_be_ended_keeps_its_files() {
+    check(
+        scenario([
+            agent("stuck").files(&["f"]).ends(&Fate::Survives).with(|plan| plan.retries = 3),
+            agent("rival").files(&["f", "g"]),
+            agent("other").files(&["h"]).takes(20),
+            agent("later").files(&["f"]).with(|plan| plan.rank.phase = 1),
+        ])
+        .with(|plan| plan.phases[0].on_failure = OnPhaseFailure::Continue),
+        &[
+            "0 rival BLOCKED: Locks [stuck]",
+            "0 stuck starts",
+            "0 other starts",
+            "10 stuck is salvaged",
+            "10 stuck is put back",
+            "10 stuck FAILED: Survivors",
+            "10 rival SKIPPED: DependencyFailed",
+            "10 later SKIPPED: DependencyFailed",
+            "20 other COMPLETED",
+            "20 phase 0 fails",
+            "20 phase 1 fails",
+        ],
+    );
+}
+
 #[test]
 fn the_first_interrupt_ends_in_order_and_the_second_at_once() {
     let agents = || [agent("one").files(&["f"]).hangs(), agent("two").files(&["f"])];

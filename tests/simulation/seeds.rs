@@ -34,7 +34,8 @@ fn some_act(random: &mut Random, mood: Mood) -> Act {
         65..=76 => Fate::Exits(1),
         77..=84 => Fate::RateLimited(random.percent(50).then(|| Duration::from_secs(random.below(90)))),
         85..=89 => Fate::Fatal,
-        90..=94 => Fate::LosesShim,
+        90..=93 => Fate::LosesShim,
+        94 => Fate::Survives,
         _ => Fate::SpawnFails,
     };
     let refusal = |random: &mut Random| match random.below(10) {

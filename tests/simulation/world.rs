@@ -301,6 +301,10 @@ impl World {
                 summary.fatal = Some("no credits".to_owned());
                 Event::TreeEnded { id: id.clone(), exit: Exit::Code(1), summary }
             }
+            Fate::Survives => {
+                self.schedule_at(ends_at, Event::Survived { id: id.clone(), count: 1 });
+                Event::TreeEnded { id: id.clone(), exit: Exit::Code(0), summary }
+            }
             Fate::LosesShim | Fate::SpawnFails => Event::ShimLost { id: id.clone() },
         };
         let key = self.schedule_at(ends_at, event);

@@ -37,6 +37,9 @@ impl Supervisor {
             (Event::ShimLost { .. }, Stage::Starting | Stage::Running) => {
                 self.tree_ended(case, Exit::Lost, &Summary::default(), step);
             }
+            (Event::Survived { count, .. }, Stage::Starting | Stage::Running | Stage::Verifying { .. }) => {
+                case.note(step, Fact::Trouble { id: live.id.clone(), what: Trouble::Survivors { count: *count } });
+            }
             (Event::ShimLost { .. }, Stage::Verifying { .. }) => self.fail(case, &EndReason::ShimLost, step),
             (Event::Sampled { quiet, .. }, Stage::Running) if live.ending.is_none() => {
                 self.sampled(case, *quiet, step);
@@ -338,6 +341,7 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         | Event::SpawnFailed { id, .. }
         | Event::TreeEnded { id, .. }
         | Event::ShimLost { id }
+        | Event::Survived { id, .. }
         | Event::Sampled { id, .. }
         | Event::Measured { id, .. }
         | Event::Frozen { id, .. }

@@ -319,6 +319,10 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
             }
         }
         Fact::PlaceIntended { intent, .. } => live.stage = Stage::Placing { intent: Some(intent.clone()) },
+        // Whatever it was being ended for: this must not be tried again, nor completed.
+        Fact::Trouble { what: Trouble::Survivors { count }, .. } => {
+            live.ending = Some(EndReason::Survivors { count: *count });
+        }
         Fact::Trouble { what: Trouble::PlaceMoved, .. } => {
             live.moved += 1;
             live.stage = Stage::Placing { intent: None };

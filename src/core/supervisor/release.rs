@@ -68,6 +68,9 @@ impl Supervisor {
         if matches!(state, State::Failed | State::Timeout) {
             self.failures = self.failures.saturating_add(1);
         }
+        if matches!(reason, Some(EndReason::Survivors { .. })) {
+            self.doom_rivals(seat, agent);
+        }
         if completed {
             self.satisfy_dependents(seat, |edge_waits| edge_waits);
         } else {
@@ -133,6 +136,17 @@ impl Supervisor {
             } else if self.waiting.contains(&edge.dependent) {
                 self.doomed.entry(edge.dependent).or_insert_with(|| on.clone());
             }
+        }
+    }
+
+    /// Processes of it live on, so its locks pass to nobody: whoever waits for an overlapping claim
+    /// will not start.
+    fn doom_rivals(&mut self, seat: Seat, agent: &AgentId) {
+        let claim = &self.agent_plan(seat).claim;
+        let rivals: Vec<Seat> =
+            self.waiting.iter().copied().filter(|&other| claim.excludes(&self.agent_plan(other).claim)).collect();
+        for rival in rivals {
+            self.doomed.entry(rival).or_insert_with(|| agent.clone());
         }
     }
 

@@ -189,6 +189,10 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         Ok(outcome) => outcome,
         Err(error) => {
             driver.abandon(&mut inbox).await;
+            // What git was asked for is in the journal; it is not cut off in the middle. Nobody hears
+            // its answers any more.
+            inbox.close();
+            driver.git.finish();
             return Err(error);
         }
     };

@@ -35,7 +35,12 @@ pub(super) struct Verifying {
 
 impl Driver<'_> {
     /// Turns news into what the core has to hear.
-    pub(super) fn hear(&mut self, news: News) -> Option<Event> {
+    pub(super) fn hear(&mut self, news: News) -> Vec<Event> {
+        let survived = survived(&news);
+        survived.into_iter().chain(self.heard(news)).collect()
+    }
+
+    fn heard(&mut self, news: News) -> Option<Event> {
         match news {
             News::Core(event) => Some(event),
             News::Spawned(key, outcome) => self.spawned(key, outcome),
@@ -51,9 +56,8 @@ impl Driver<'_> {
                 self.readers.get_mut(&key.id)?.gap();
                 None
             }
-            News::Tree(key, TreeNews::Ended { exit, survivors }) => {
+            News::Tree(key, TreeNews::Ended { exit, .. }) => {
                 self.trees.remove(&key);
-                report_survivors(&key, survivors);
                 match key.part {
                     Part::Agent => {
                         let summary = self.readers.remove(&key.id).map(|r| r.finish(exit)).unwrap_or_default();
@@ -62,9 +66,8 @@ impl Driver<'_> {
                     Part::Verify => Some(self.verified(key.id, exit)),
                 }
             }
-            News::Tree(key, TreeNews::ShimLost { survivors }) => {
+            News::Tree(key, TreeNews::ShimLost { .. }) => {
                 self.trees.remove(&key);
-                report_survivors(&key, survivors);
                 match key.part {
                     Part::Agent => {
                         self.readers.remove(&key.id);
@@ -269,9 +272,13 @@ impl Driver<'_> {
     }
 }
 
-fn report_survivors(key: &TreeKey, survivors: u32) {
-    if survivors > 0 {
-        tracing::error!(id = %key.id, survivors, "processes could not be ended (of another user, or stuck in the kernel)");
+/// What has to be said before the end of a tree that is not quite gone.
+fn survived(news: &News) -> Option<Event> {
+    match news {
+        News::Tree(key, TreeNews::Ended { survivors, .. } | TreeNews::ShimLost { survivors }) if *survivors > 0 => {
+            Some(Event::Survived { id: key.id.clone(), count: *survivors })
+        }
+        _ => None,
     }
 }
 

@@ -1,0 +1,58 @@
+//! What the machine does to a run: the journal that cannot grow any more, a supervisor that was started
+//! with signals ignored.
+
+use std::time::Duration;
+
+use crate::support::{Ended, TestRepo, finish, run_dir, text};
+
+/// Starts the session from a shell that does `first`.
+fn run_after(repo: &TestRepo, first: &str, session: &str) -> Ended {
+    let path = repo.session(session);
+    let mut command = repo.command("sh");
+    command.args(["-c", &format!("{first}; exec \"$0\" run \"$1\"")]).arg(env!("CARGO_BIN_EXE_supervise")).arg(path);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    finish(command.spawn().unwrap(), Duration::from_secs(60))
+}
+
+/// As on a full disk, a write fails in the middle of the run.
+#[test]
+fn a_journal_that_cannot_grow_ends_everything_and_loses_nothing() {
+    let repo = TestRepo::new();
+    let mut session = "[session]\nmax_concurrent = 2\n".to_owned();
+    // It writes, and stays; the others then fill the journal, one after the other.
+    session += "[[agent]]\nid = \"long\"\npriority = 1\nfiles = [\"long.txt\"]\ncommand = [\"sh\", \"-c\", \"echo half > long.txt; setsid sleep 600 & sleep 600\"]\n";
+    for number in 0..100 {
+        session += &format!(
+            "[[agent]]\nid = \"filler-{number}\"\ncommand = [\"sh\", \"-c\", \"while ! [ -e long.txt ]; do sleep 0.01; done\"]\n"
+        );
+    }
+    // Blocks of 512 bytes or of 1024, as the shell has it; enough for the opening, not for the end.
+    let ended = run_after(&repo, "ulimit -f 64", &session).expect(3);
+    assert!(ended.stderr.contains("no space left for"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("everything that ran was ended"), "{}", ended.stderr);
+    repo.assert_no_survivors();
+    assert_eq!(repo.read("long.txt"), "half\n");
+    assert_eq!(repo.status(), "?? long.txt\n", "nothing is staged, and nothing put back");
+    assert_eq!(repo.subjects(), Vec::<String>::new());
+    assert!(!repo.exists(".git/index.lock"));
+    // Whole lines only: what did not fit is not there.
+    let journal = text(&run_dir(&repo), "journal.jsonl");
+    assert!(journal.ends_with('\n') && journal.contains("\"long\""), "{} bytes", journal.len());
+    for line in journal.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+}
+
+#[test]
+fn agents_ignore_no_signal_because_the_supervisor_was_told_to() {
+    let repo = TestRepo::new();
+    let session = "[[agent]]\nid = \"one\"\nfiles = [\"out\"]\ncommand = [\"sh\", \"-c\", \"grep ^Sig /proc/self/status > out\"]\n";
+    run_after(&repo, "trap '' HUP INT QUIT TERM USR1 PIPE XFSZ TSTP", session).expect(0);
+    let out = repo.read("out");
+    for set in ["SigBlk:", "SigIgn:"] {
+        let line = out.lines().find_map(|line| line.strip_prefix(set)).unwrap();
+        // Signals 32 and 33 belong to the C library.
+        let set_bits = u64::from_str_radix(line.trim(), 16).unwrap() & !(3 << 31);
+        assert_eq!(set_bits, 0, "{out}");
+    }
+}
