@@ -3,6 +3,7 @@
 
 mod codex;
 mod examples;
+mod git;
 #[path = "../support/model/mod.rs"]
 mod model;
 #[path = "../support/real.rs"]
