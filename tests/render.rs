@@ -208,6 +208,7 @@ fn agent_view(id: &str, state: State) -> AgentView {
         attribution: None,
         index_left: vec![],
         not_restored: vec![],
+        in_tree: vec![],
         needs: vec![],
         message: None,
         commit: None,

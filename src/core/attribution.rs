@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::{Attribution, Change};
+use super::change::{Attribution, Change, Mode};
 use super::claim::Claim;
 use super::path::RepoPath;
 use super::record::{Fate, Write};
@@ -19,9 +19,15 @@ pub fn judge(claim: &Claim, others: &[&Claim], dirty: &BTreeSet<RepoPath>, chang
         .iter()
         .map(|change| {
             let (attribution, fate) = verdict(claim, others, dirty, &change.path);
+            // A commit of another repository is not ours to record, nor to put back.
+            let fate = if is_nested(change) { Fate::Leave } else { fate };
             Write { change: change.clone(), attribution, fate }
         })
         .collect()
+}
+
+fn is_nested(change: &Change) -> bool {
+    change.after.or(change.before).is_some_and(|entry| entry.mode == Mode::Submodule)
 }
 
 fn verdict(claim: &Claim, others: &[&Claim], dirty: &BTreeSet<RepoPath>, path: &RepoPath) -> (Attribution, Fate) {
@@ -43,7 +49,7 @@ fn verdict(claim: &Claim, others: &[&Claim], dirty: &BTreeSet<RepoPath>, path: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::change::{Entry, Mode, ObjectId};
+    use crate::core::change::{Entry, ObjectId};
     use crate::core::claim::Pattern;
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {

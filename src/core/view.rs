@@ -65,6 +65,9 @@ pub struct AgentView {
     pub index_left: Vec<RepoPath>,
     /// Paths that could not be put back after an attempt that did not complete.
     pub not_restored: Vec<RepoPath>,
+    /// Paths that it changed and that are neither committed nor put back: nested repositories, and all
+    /// of them where nothing was to be put back or could be kept.
+    pub in_tree: Vec<RepoPath>,
     pub needs: Vec<Need>,
     pub message: Option<String>,
     pub commit: Option<ObjectId>,

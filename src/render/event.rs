@@ -12,7 +12,7 @@ use super::style::{Tone, of_state};
 use super::text::{duration, pad, plural, printable, some_of, truncate};
 use super::{Setting, attempt_reference};
 use crate::core::change::ObjectId;
-use crate::core::effect::{Part, Purpose};
+use crate::core::effect::Part;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
@@ -91,7 +91,8 @@ impl EventLines {
             Fact::WriteSet { id, writes } => {
                 self.memory(id).files = writes.iter().filter(|w| w.fate == Fate::Commit).count();
             }
-            Fact::Frozen { id, purpose: Purpose::Salvage, .. } => self.memory(id).salvaged = true,
+            // What was frozen to be committed is kept as well when the attempt does not complete.
+            Fact::Frozen { id, .. } => self.memory(id).salvaged = true,
             Fact::Placed { id, commit, index_left } => {
                 let memory = self.memory(id);
                 memory.commit = Some(*commit);

@@ -55,6 +55,7 @@ fn needs_a_word(agent: &AgentView) -> bool {
         || !agent.index_left.is_empty()
         || !agent.needs.is_empty()
         || !agent.not_restored.is_empty()
+        || !agent.in_tree.is_empty()
 }
 
 struct Report<'a> {
@@ -152,6 +153,9 @@ impl Report<'_> {
         for need in &agent.needs {
             let text = format!("{}: {}", printable(&need.path), printable(&need.why));
             self.detail("asks for", &truncate(&text, self.width.saturating_sub(14)));
+        }
+        if !agent.in_tree.is_empty() {
+            self.detail("left", &format!("in the tree, not committed: {}", some_of(&agent.in_tree, PATHS)));
         }
         if !agent.not_restored.is_empty() {
             self.detail("left", &format!("changed since, not put back: {}", some_of(&agent.not_restored, PATHS)));

@@ -4,6 +4,7 @@
 mod codex;
 mod examples;
 mod faults;
+mod git;
 #[path = "../support/model/mod.rs"]
 mod model;
 #[path = "../support/real.rs"]

@@ -3,11 +3,12 @@
 //! Invariant: an answer about an attempt that is not live, or that does not wait for it, changes
 //! nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::closing::Case;
 use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
-use super::state::Stage;
+use super::state::{AgentRun, Stage};
 use super::{Step, Supervisor};
 use crate::core::attribution;
 use crate::core::change::{Change, ObjectId};
@@ -123,7 +124,11 @@ impl Supervisor {
         } else {
             RunOutcome::Failed
         };
-        step.note(now, Fact::Surveyed { unattributed: unattributed.to_vec() });
+        // What agents left in the tree, or the user in the index, is reported with those agents.
+        let mut known: BTreeSet<RepoPath> = self.agents.iter().flat_map(AgentRun::in_tree).collect();
+        known.extend(self.agents.iter().flat_map(|run| run.latest.index_left.iter().cloned()));
+        let unattributed = unattributed.iter().filter(|path| !known.contains(path)).cloned().collect();
+        step.note(now, Fact::Surveyed { unattributed });
         step.note(now, Fact::RunEnded { outcome });
         step.ask(Effect::Close { outcome });
     }

@@ -336,7 +336,10 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
             live.failing = Some(reason.clone());
             live.stage = Stage::Closing;
         }
-        Fact::Restored { left, .. } => latest.not_restored.clone_from(left),
+        Fact::Restored { left, .. } => {
+            latest.restored = true;
+            latest.not_restored.clone_from(left);
+        }
         _ => {}
     }
 }

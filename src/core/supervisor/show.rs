@@ -125,6 +125,7 @@ impl Supervisor {
             writes,
             index_left: latest.index_left.clone(),
             not_restored: latest.not_restored.clone(),
+            in_tree: run.in_tree(),
             needs: latest.needs.clone(),
             message: latest.message.clone(),
             commit: latest.commit,

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::core::agent::Plan;
-use crate::core::change::ObjectId;
+use crate::core::change::{Attribution, ObjectId};
 use crate::core::effect::{PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, Slot};
 use crate::core::lifecycle::State;
@@ -113,6 +113,8 @@ pub(super) struct Latest {
     pub(super) writes: Vec<Write>,
     pub(super) index_left: Vec<RepoPath>,
     pub(super) not_restored: Vec<RepoPath>,
+    /// Putting back was tried.
+    pub(super) restored: bool,
     pub(super) needs: Vec<Need>,
     pub(super) message: Option<String>,
     pub(super) commit: Option<ObjectId>,
@@ -139,6 +141,19 @@ impl AgentRun {
             Lifecycle::Live(live) => Some(live),
             _ => None,
         }
+    }
+
+    /// What it changed that is neither committed nor put back.
+    pub(super) fn in_tree(&self) -> Vec<RepoPath> {
+        let stays = match &self.lifecycle {
+            Lifecycle::Ended { state, .. } => *state != State::Completed && !self.latest.restored,
+            _ => false,
+        };
+        let is_left = |write: &&Write| match write.fate {
+            Fate::Commit | Fate::SalvageOnly => stays,
+            Fate::Leave => write.attribution != Attribution::Unknown,
+        };
+        self.latest.writes.iter().filter(is_left).map(|write| write.change.path.clone()).collect()
     }
 
     /// The state by what is known of the agent alone: a lock in its way makes WAITING BLOCKED.

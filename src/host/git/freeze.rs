@@ -43,11 +43,12 @@ impl Repository {
         Ok(commit)
     }
 
+    /// `salvage`: only to keep work; what git ignores goes in too, and it is not signed.
     pub(super) fn make_commit(
         &mut self,
         id: &AttemptId,
         paths: &[RepoPath],
-        ignored_too: bool,
+        salvage: bool,
         attribution: Attribution,
         message: &CommitMessage,
     ) -> Result<ObjectId, GitError> {
@@ -57,7 +58,7 @@ impl Repository {
         for path in paths {
             let now = self.settle(id, path)?;
             let nested = now.entry.is_some_and(|e| e.mode == Mode::Submodule);
-            if !nested && (ignored_too || !now.ignored) {
+            if !nested && (salvage || !now.ignored) {
                 edits.push((path.clone(), now.entry));
             }
         }
@@ -71,12 +72,13 @@ impl Repository {
             None => self.objects.write_tree(&[])?,
         };
         let run = self.run.as_ref().map(|r| &r.id);
-        self.objects.write_commit(&CommitInfo {
+        let info = CommitInfo {
             tree,
             parent: head.commit,
             author: self.objects.identity()?,
             message: message.text(run, id, attribution),
-        })
+        };
+        if salvage { self.objects.write_unsigned(&info) } else { self.objects.write_commit(&info) }
     }
 
     /// The path as it is now: as measured where its stat still says so, else read again.

@@ -160,11 +160,14 @@ impl Objects {
         parse_commit(&bytes).ok_or_else(|| GitError::Object(id.to_string()))
     }
 
-    /// Writes a commit by the configured person, `author` excepted where it is given.
+    /// Writes a commit for the branch by the configured person, `author` excepted where it is given;
+    /// signed where that is configured.
     pub(super) fn write_commit(&self, info: &CommitInfo) -> Result<ObjectId, GitError> {
-        if self.sign {
-            return self.write_signed(info);
-        }
+        if self.sign { self.write_signed(info) } else { self.write_unsigned(info) }
+    }
+
+    /// The same for commits that only keep work: nothing that a signature needs may be in their way.
+    pub(super) fn write_unsigned(&self, info: &CommitInfo) -> Result<ObjectId, GitError> {
         let committer = self.identity()?;
         let mut out = format!("tree {}\n", info.tree).into_bytes();
         if let Some(parent) = &info.parent {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use rustix::event::{Timespec, poll};
 
-use crate::core::change::{Entry, ObjectId};
+use crate::core::change::{Entry, Mode, ObjectId};
 use crate::core::effect::PlaceIntent;
 use crate::core::event::{PlaceRefusal, Placement};
 use crate::core::ids::AttemptId;
@@ -96,6 +96,11 @@ impl Repository {
                 touched.push(path.clone());
             }
         }
+        for path in self.committed_meanwhile(id, &mut read, base_tree, head_tree).map_err(refused)? {
+            if !touched.contains(&path) {
+                touched.push(path);
+            }
+        }
         let edits: Vec<_> = diff.iter().map(|(p, _, new)| (p.clone(), *new)).collect();
         let rebuilt = if info.parent == head.commit || !touched.is_empty() {
             None
@@ -119,6 +124,30 @@ impl Repository {
         };
         let reference = head.branch.unwrap_or_else(|| "HEAD".to_owned());
         Ok((PlaceIntent { reference, old: head.commit, new }, diff))
+    }
+
+    /// Paths of the attempt's own lock that it changed and somebody committed since its baseline. Where
+    /// the committed content is what lies on disk, nothing of the frozen commit shows them.
+    fn committed_meanwhile(
+        &self,
+        id: &AttemptId,
+        trees: &mut Trees<'_>,
+        base: Option<ObjectId>,
+        head: Option<ObjectId>,
+    ) -> Result<Vec<RepoPath>, GitError> {
+        let mut found = Vec::new();
+        let Some(state) = self.attempts.get(id).filter(|_| base != head) else { return Ok(found) };
+        let nested = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::Submodule);
+        // Late paths are nobody's alone, so another agent may rightly have committed one.
+        let own = |path: &RepoPath| state.claim.exclusive_matches(path);
+        for (path, _) in state.measured.iter().filter(|(p, now)| !now.ignored && !nested(now.entry) && own(p)) {
+            let was = trees.entry(base.as_ref(), path)?;
+            let was_dirty = state.baseline.find(path).map(|b| b.entry) != was;
+            if !was_dirty && !nested(was) && trees.entry(head.as_ref(), path)? != was {
+                found.push(path.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// The same changes, author and message on another parent, kept by the attempt's reference.

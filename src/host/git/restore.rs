@@ -28,7 +28,8 @@ use super::scope::Scope;
 use super::trees::Trees;
 
 impl Repository {
-    /// Puts back each of `paths` that still is what `commit` holds; directories that the attempt made
+    /// Puts back each of `paths` that still is what `commit` holds and that nobody committed since the
+    /// attempt's baseline; directories that the attempt made
     /// and that are empty then are removed. Gives the paths put back, and those left as they are.
     pub fn restore(
         &mut self,
@@ -37,12 +38,19 @@ impl Repository {
         paths: &[RepoPath],
     ) -> Result<(Vec<RepoPath>, Vec<RepoPath>), GitError> {
         let tree = self.objects.read_commit(&commit)?.tree;
+        let (base, head) = (self.tree_of(self.state(id)?.baseline.head.as_ref())?, self.head()?.commit);
+        let head = self.tree_of(head.as_ref())?;
         let mut trees = Trees::new(&self.objects);
         let mut frozen = Vec::with_capacity(paths.len());
-        for path in paths {
-            frozen.push((path.clone(), trees.entry(Some(&tree), path)?));
-        }
         let (mut restored, mut left) = (Vec::new(), Vec::new());
+        for path in paths {
+            // Putting an older content back would undo that commit in the working tree.
+            if base != head && trees.entry(base.as_ref(), path)? != trees.entry(head.as_ref(), path)? {
+                left.push(path.clone());
+            } else {
+                frozen.push((path.clone(), trees.entry(Some(&tree), path)?));
+            }
+        }
         let (mut remove, mut write) = (Vec::new(), Vec::new());
         for (path, entry) in frozen {
             let now = self.settle(id, &path)?;
