@@ -23,15 +23,16 @@ use trees::{Bench, PATIENCE, Tree, until, write_script};
 const SHORT: Ending = Ending::Orderly { grace: Duration::from_millis(100) };
 const LONG: Ending = Ending::Orderly { grace: Duration::from_mins(10) };
 
-/// Things that a careless supervisor leaves behind. `./stubborn` ignores SIGTERM; all say in the file
-/// `up` that they run.
+/// Things that a careless supervisor leaves behind. `stubborn` ignores SIGTERM; all say in the file
+/// `up` that they run. They are read by `sh`, not executed: another test that forks while they are
+/// written would make them busy (execve(2), ETXTBSY).
 const FIXTURES: [(&str, &str); 6] = [
-    ("a grandchild that ignores SIGTERM", "./stubborn &"),
-    ("a grandchild in its own session", "setsid ./stubborn &"),
-    ("a daemon, forked twice", "(setsid sh -c './stubborn & ./stubborn &' &) &"),
-    ("stopped children", "./stopped & setsid ./stopped &"),
-    ("a storm of sessions", "setsid ./storm 5 & ./storm 5 &"),
-    ("a chain that forks for ever", "setsid ./chain & setsid ./chain &"),
+    ("a grandchild that ignores SIGTERM", "sh stubborn &"),
+    ("a grandchild in its own session", "setsid sh stubborn &"),
+    ("a daemon, forked twice", "(setsid sh -c 'sh stubborn & sh stubborn &' &) &"),
+    ("stopped children", "sh stopped & setsid sh stopped &"),
+    ("a storm of sessions", "setsid sh storm 5 & sh storm 5 &"),
+    ("a chain that forks for ever", "setsid sh chain & setsid sh chain &"),
 ];
 
 const SCRIPTS: [(&str, &str); 4] = [
@@ -40,9 +41,9 @@ const SCRIPTS: [(&str, &str); 4] = [
     (
         "storm",
         "#!/bin/sh\ntrap '' TERM\necho >> up\n
-         if [ $1 -gt 0 ]; then setsid ./storm $(($1-1)) & setsid ./storm $(($1-1)) & fi\nexec sleep 1000",
+         if [ $1 -gt 0 ]; then setsid sh storm $(($1-1)) & setsid sh storm $(($1-1)) & fi\nexec sleep 1000",
     ),
-    ("chain", "#!/bin/sh\ntrap '' TERM\necho >> up\nsleep 0.005\nsetsid ./chain &\n"),
+    ("chain", "#!/bin/sh\ntrap '' TERM\necho >> up\nsleep 0.005\nsetsid sh chain &\n"),
 ];
 
 /// Starts the fixture; there is something to be found when this returns. Then the leader does `then`.
@@ -260,7 +261,7 @@ fn a_supervisor_that_does_not_listen_stalls_no_agent() {
 #[test]
 fn a_stopped_shim_is_killed_and_its_tree_swept() {
     Bench::run_with(Duration::from_millis(200), async |bench| {
-        let mut tree = start(bench, "setsid ./stubborn &", "exec sleep 1000").await;
+        let mut tree = start(bench, "setsid sh stubborn &", "exec sleep 1000").await;
         let shim = Pid::from_raw(tree.shim().cast_signed()).unwrap();
         kill_process(shim, Signal::STOP).unwrap();
         tree.end(Ending::AtOnce);
@@ -343,7 +344,7 @@ fn with_a_cgroup_nothing_survives_and_it_is_removed() {
             let cgroup = home.join(format!("supervise-test-{}-{number}", std::process::id()));
             write_script(&bench.path(""), SCRIPTS[0].0, SCRIPTS[0].1);
             let script =
-                "setsid ./stubborn & while ! [ -s up ]; do sleep 0.005; done; cat /proc/self/cgroup; read x < fifo";
+                "setsid sh stubborn & while ! [ -s up ]; do sleep 0.005; done; cat /proc/self/cgroup; read x < fifo";
             nix::unistd::mkfifo(&bench.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
             let mut tree = bench.sh(script).with(|spec| spec.cgroup = Some(cgroup.clone())).spawn().await.unwrap();
             tree.output_has("0::").await;
@@ -369,8 +370,13 @@ fn trees_that_start_at_once_do_not_disturb_each_other() {
     const TREES: usize = 40;
     for round in 0..3 {
         Bench::run(async |bench| {
+            for (name, text) in SCRIPTS {
+                write_script(&bench.path(""), name, text);
+            }
             let wishes = (0..TREES).map(|number| {
-                let wish = bench.sh("setsid sleep 1000 & echo ready; exec sleep 1000").with(|spec| {
+                // A few grow all the time.
+                let first = if number % 10 == 0 { "setsid sh chain & setsid sh stubborn" } else { "setsid sleep 1000" };
+                let wish = bench.sh(&format!("{first} & echo ready; exec sleep 1000")).with(|spec| {
                     spec.stdout = bench.path(&format!("{number}.out"));
                     spec.stderr = bench.path(&format!("{number}.err"));
                     spec.exit_record = bench.path(&format!("{number}.json"));

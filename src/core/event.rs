@@ -34,8 +34,8 @@ pub enum Event {
     /// Answer to `Sample`: how long the attempt has shown no sign of life (no output, no CPU time).
     Sampled { id: AttemptId, quiet: Duration },
 
-    /// Comes before the end of a tree (the agent's, or its verify command's) that was given up: so
-    /// many of its processes could not be ended.
+    /// Comes before the end of a tree (the agent's, or its verify command's), or before the answer that
+    /// it was not spawned: so many of its processes could not be ended.
     Survived { id: AttemptId, count: u32 },
 
     /// Answer to `Measure`.

@@ -30,7 +30,8 @@ impl Supervisor {
             (Event::Prepared { outcome, .. }, Stage::Preparing) => self.prepared(case, outcome, step),
             (Event::Spawned { process, .. }, Stage::Starting) => self.spawned(case, process, step),
             (Event::SpawnFailed { error, .. }, Stage::Starting) => {
-                self.finish_failed(case, &EndReason::SpawnFailed { error: error.clone() }, step);
+                let failed = || EndReason::SpawnFailed { error: error.clone() };
+                self.finish_failed(case, &live.ending.clone().unwrap_or_else(failed), step);
             }
             (Event::TreeEnded { exit, summary, .. }, Stage::Starting | Stage::Running) => {
                 self.tree_ended(case, *exit, summary, step);

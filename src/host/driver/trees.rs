@@ -274,12 +274,12 @@ impl Driver<'_> {
 
 /// What has to be said before the end of a tree that is not quite gone.
 fn survived(news: &News) -> Option<Event> {
-    match news {
-        News::Tree(key, TreeNews::Ended { survivors, .. } | TreeNews::ShimLost { survivors }) if *survivors > 0 => {
-            Some(Event::Survived { id: key.id.clone(), count: *survivors })
-        }
-        _ => None,
-    }
+    let (key, count) = match news {
+        News::Tree(key, TreeNews::Ended { survivors, .. } | TreeNews::ShimLost { survivors })
+        | News::Spawned(key, Err(SpawnError::Survivors { survivors })) => (key, *survivors),
+        _ => return None,
+    };
+    (count > 0).then(|| Event::Survived { id: key.id.clone(), count })
 }
 
 /// The end of a log, at a line's start where there is one, as text.

@@ -134,6 +134,9 @@ pub enum SpawnError {
     Shim(#[source] io::Error),
     #[error("the shim ended, or did not answer, before it had started the agent")]
     NoAnswer,
+    /// The exception: of a shim that died while it started the agent, so many processes live.
+    #[error("the shim ended before it had started the agent, and left {survivors} processes that could not be ended")]
+    Survivors { survivors: u32 },
 }
 
 /// Launches trees. There is one in a supervisor.
@@ -208,10 +211,13 @@ impl Launcher {
                 let _ = shim.child.kill();
             }
             shim.gone().await;
-            if answer.is_none() {
-                sweep::sweep().await;
-            }
-            return Err(answer.map_or(SpawnError::NoAnswer, |report| refusal(&report, order)));
+            return Err(match answer {
+                Some(report) => refusal(&report, order),
+                None => match sweep::sweep().await {
+                    0 => SpawnError::NoAnswer,
+                    survivors => SpawnError::Survivors { survivors },
+                },
+            });
         };
 
         let now = clock::now();
