@@ -240,3 +240,95 @@ fn names_from_the_file_cannot_reach_the_terminal() {
     let shown = human(dir.path(), &args(&dir.path().join("s.toml")));
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
 }
+
+/// A mistake of each kind; most stand in agents whose id is missing, bad or taken.
+const BROKEN: &str = r#"[session]
+name = "bad"
+max_concurent = 3
+
+[defaults]
+timeout = "ten minutes"
+files = ["/abs"]
+
+[runner.loop]
+extends = "loopy"
+
+[[agent]]
+id = "a b"
+prompt_file = "nope.md"
+files = ["../x", "x/{{nope}}"]
+
+[[agent]]
+prompt = "p"
+depends_on = ["ghost"]
+files = ["a/[z"]
+
+[[agent]]
+id = "one"
+prompt = "p"
+priority = 9
+depends_on = ["two"]
+files = ["one"]
+
+[[agent]]
+id = "two"
+prompt = "p"
+runner = "codx"
+cwd = "../up"
+depends_on = ["one"]
+files = ["../two"]
+
+[[agent]]
+id = "two"
+prompt = "again"
+each = { pkg = 3 }
+phase = "later"
+files = ["packages/{{pkg}}/../"]
+"#;
+
+const BROKEN_AT: [&str; 20] = [
+    "3:1 unknown_key",
+    "6:11 bad_duration",
+    "7:10 bad_pattern",
+    "10:11 unknown_runner",
+    "13:6 bad_id",
+    "14:15 missing_prompt_file",
+    "15:10 bad_pattern",
+    "15:21 unknown_placeholder",
+    "17:1 missing_key",
+    "19:15 unknown_dependency",
+    "20:10 bad_pattern",
+    "25:12 bad_priority",
+    "26:14 cyclic_dependency",
+    "32:10 unknown_runner",
+    "33:7 bad_cwd",
+    "35:10 bad_pattern",
+    "38:6 duplicate_id",
+    "40:16 wrong_type",
+    "41:9 unknown_phase",
+    "42:10 bad_pattern",
+];
+
+#[test]
+fn the_program_names_every_mistake_with_its_place() {
+    let dir = workspace(&[("s.toml", BROKEN)]);
+    let run = |format: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_supervise"));
+        command.current_dir(dir.path()).args(["check", "s.toml", "--format", format]).output().unwrap()
+    };
+    let json = run("json");
+    assert_eq!(json.status.code(), Some(2));
+    let document: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let errors = document["errors"].as_array().unwrap();
+    let at = |e: &Value| format!("{}:{} {}", e["line"], e["column"], e["code"].as_str().unwrap());
+    assert_eq!(errors.iter().map(at).collect::<Vec<_>>(), BROKEN_AT);
+
+    let human = run("human");
+    assert_eq!((human.status.code(), human.stdout.as_slice()), (Some(2), &b""[..]));
+    let text = String::from_utf8(human.stderr).unwrap();
+    for expected in BROKEN_AT {
+        let (place, code) = expected.split_once(' ').unwrap();
+        assert!(text.contains(&format!("s.toml:{place}: error[{code}]: ")), "{expected} is missing:\n{text}");
+    }
+    assert!(text.trim_end().ends_with("then run `supervise check` again"), "{text}");
+}

@@ -52,6 +52,12 @@ impl AgentId {
         Ok(Self(Arc::from(text)))
     }
 
+    /// `agent-7`: stands in for an id that cannot be had.
+    #[must_use]
+    pub fn numbered(number: u32) -> Self {
+        Self(Arc::from(format!("agent-{number}")))
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

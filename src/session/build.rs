@@ -12,6 +12,7 @@ use super::problem::Problems;
 use super::roster::Member;
 use super::runners::{self, COMMAND_RUNNER, DEFAULT_RUNNER, Runner};
 use super::section::{At, shorten};
+use super::source::Span;
 use super::template::Template;
 use super::text::{PromptFiles, fill, fill_now};
 use crate::core::agent::{AgentPlan, Dependency, Priority, Rank};
@@ -30,42 +31,45 @@ const COMMIT_MESSAGE: &str = "feat({{id}}): {{name}}";
 pub(super) struct Builder<'a> {
     pub(super) session: &'a str,
     pub(super) runners: &'a BTreeMap<String, Runner>,
+    /// In place of a runner that does not exist.
+    pub(super) no_runner: &'a Runner,
     pub(super) files: PromptFiles<'a>,
 }
 
 impl<'a> Builder<'a> {
-    /// `None` where something is wrong with it, which is then reported.
+    /// Where something is wrong with it, that is reported, and what comes back is of no use.
     pub(super) fn build(
         &mut self,
         member: &Member<'_>,
         depends_on: Vec<Dependency>,
         problems: &mut Problems,
-    ) -> Option<(AgentPlan, Launch)> {
+    ) -> (AgentPlan, Launch) {
         let own_command = member.first(|t| &t.command);
-        let (runner_name, runner) = self.runner(member, own_command.is_some(), problems)?;
+        let (runner_name, runner) = self.runner(member, own_command.is_some(), problems);
         let claim = claim(member, problems);
         let prompt = self.prompt(member, &claim, problems);
         let launch = launch(member, runner_name, runner, own_command, prompt, problems);
         let plan = plan(member, claim, depends_on, &launch);
-        Some((plan, launch))
+        (plan, launch)
     }
 
-    fn runner(&self, member: &Member<'_>, commanded: bool, problems: &mut Problems) -> Option<(&'a str, &'a Runner)> {
+    fn runner(&self, member: &Member<'_>, commanded: bool, problems: &mut Problems) -> (&'a str, &'a Runner) {
         let named = member.first(|t| &t.runner);
         if let Some(name) = named.filter(|n| !self.runners.contains_key(&n.value)) {
             runners::unknown(name, self.runners.keys().map(String::as_str), problems);
-            return None;
+            return (COMMAND_RUNNER, self.no_runner);
         }
         let name = match named {
             _ if commanded => COMMAND_RUNNER,
             Some(name) => name.value.as_str(),
             None => DEFAULT_RUNNER,
         };
-        self.runners.get_key_value(name).map(|(name, runner)| (name.as_str(), runner))
+        self.runners.get_key_value(name).map_or((COMMAND_RUNNER, self.no_runner), |(name, runner)| (name, runner))
     }
 
     /// Brief, preamble and the agent's own words. `None` where it has no words of its own.
     fn prompt(&mut self, member: &Member<'_>, claim: &Claim, problems: &mut Problems) -> Option<Template> {
+        let preamble = self.preamble(member, problems);
         let source = member.layers.into_iter().find(|t| t.prompt.is_some() || t.prompt_file.is_some())?;
         if let (Some(_), Some(file)) = (&source.prompt, &source.prompt_file) {
             let message = "`prompt` and `prompt_file` are both given";
@@ -76,24 +80,29 @@ impl<'a> Builder<'a> {
         if let Some(at) = at.filter(|_| words.as_ref().is_some_and(|w| w.fill(1, 0).trim().is_empty())) {
             problems.error("empty_prompt", &at.span, "the prompt is empty", Some("say what to do".into()));
         }
-        let preamble = member.layers.into_iter().find(|t| t.preamble.is_some() || t.preamble_file.is_some());
         let mut whole = Template::default();
         if member.first(|t| &t.brief).is_none_or(|b| b.value) {
             let id = member.id.as_str();
             whole.push_text(&brief::text(id, &member.name, self.session, claim));
             whole.push_text("\n");
         }
-        if let Some(table) = preamble {
-            for (text, file) in [(table.preamble.as_ref(), None), (None, table.preamble_file.as_ref())] {
-                if let Some(words) = self.words(text, file, member, problems) {
-                    whole.append(words);
-                    whole.push_text("\n\n");
-                }
-            }
+        for words in preamble {
+            whole.append(words);
+            whole.push_text("\n\n");
         }
         whole.mark_own();
         whole.append(words?);
         Some(whole)
+    }
+
+    /// What comes before an agent's own words: the text, then the file. Looked at for agents without
+    /// a prompt too, so that a missing file is reported.
+    fn preamble(&mut self, member: &Member<'_>, problems: &mut Problems) -> Vec<Template> {
+        let table = member.layers.into_iter().find(|t| t.preamble.is_some() || t.preamble_file.is_some());
+        let Some(table) = table else { return Vec::new() };
+        let text = self.words(table.preamble.as_ref(), None, member, problems);
+        let file = self.words(None, table.preamble_file.as_ref(), member, problems);
+        text.into_iter().chain(file).collect()
     }
 
     /// A prompt that is given as a text or as a file.
@@ -132,23 +141,38 @@ fn patterns(member: &Member<'_>, list: Option<&At<Vec<At<String>>>>, problems: &
     let mut out = Vec::with_capacity(list.value.len());
     for written in &list.value {
         let Some(text) = fill_now(written, member.scope(), problems) else { continue };
-        match Pattern::new(&text) {
-            Ok(pattern) => out.push(pattern),
-            Err(error) => {
-                let help = match error {
-                    PatternError::Absolute => {
-                        format!("write it relative to the workspace: `{}`", text.trim_start_matches('/'))
-                    }
-                    PatternError::ParentComponent => "agents can only claim paths of the workspace".to_owned(),
-                    PatternError::EmptyComponent => "`**/` is any directory, `dir/` everything under dir".to_owned(),
-                    _ => "`*`, `?`, `**`, `{a,b}` and `[..]` are wildcards; `\\` takes their meaning away".to_owned(),
-                };
-                let message = format!("`{}`: {error}", shorten(&text));
-                problems.error("bad_pattern", &written.span, message, Some(help));
-            }
-        }
+        out.extend(pattern(&text, &written.span, problems));
     }
     out
+}
+
+fn pattern(text: &str, span: &Span, problems: &mut Problems) -> Option<Pattern> {
+    let error = match Pattern::new(text) {
+        Ok(pattern) => return Some(pattern),
+        Err(error) => error,
+    };
+    let help = match error {
+        PatternError::Absolute => format!("write it relative to the workspace: `{}`", text.trim_start_matches('/')),
+        PatternError::ParentComponent => "agents can only claim paths of the workspace".to_owned(),
+        PatternError::EmptyComponent => "`**/` is any directory, `dir/` everything under dir".to_owned(),
+        _ => "`*`, `?`, `**`, `{a,b}` and `[..]` are wildcards; `\\` takes their meaning away".to_owned(),
+    };
+    problems.error("bad_pattern", span, format!("`{}`: {error}", shorten(text)), Some(help));
+    None
+}
+
+/// Reports what is wrong with defaults that no agent may use: their patterns and their runner.
+/// Texts with placeholders are left out, since what is filled in depends on the agent.
+pub(super) fn unused(defaults: &AgentTable, runners: &BTreeMap<String, Runner>, problems: &mut Problems) {
+    let lists = [&defaults.files, &defaults.late, &defaults.reads, &defaults.deny];
+    for written in lists.into_iter().flatten().flat_map(|list| &list.value) {
+        if !written.value.contains("{{") {
+            pattern(&written.value, &written.span, problems);
+        }
+    }
+    if let Some(name) = defaults.runner.as_ref().filter(|n| !runners.contains_key(&n.value)) {
+        runners::unknown(name, runners.keys().map(String::as_str), problems);
+    }
 }
 
 /// The layers, each once: an agent without a phase has the defaults twice.
@@ -220,7 +244,8 @@ fn missing(
     let program = command.is_some_and(|c| !c.is_empty());
     if runner.kind == RunnerKind::Command && command.is_none() {
         let help = "add command = [\"program\", \"argument\"]".to_owned();
-        problems.error("missing_command", member.span, format!("agent `{}` has no `command`", member.id), Some(help));
+        let message = format!("{} has no `command`", member.called());
+        problems.error("missing_command", &member.span, message, Some(help));
     }
     let used = command.unwrap_or_default().iter().chain(args).any(|t| t.uses_prompt() || t.uses_prompt_file());
     // A prompt that is there but broken has been reported already.
@@ -231,8 +256,8 @@ fn missing(
         } else {
             "add prompt = \"…\" or prompt_file = \"…\"; or command = [\"program\"] for one that needs none"
         };
-        let message = format!("agent `{}` has no prompt", member.id);
-        problems.error("missing_prompt", member.span, message, Some(help.into()));
+        let message = format!("{} has no prompt", member.called());
+        problems.error("missing_prompt", &member.span, message, Some(help.into()));
     }
 }
 

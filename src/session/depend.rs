@@ -33,7 +33,8 @@ pub(super) struct Nothing {
 
 impl<'a> Names<'a> {
     pub(super) fn new(members: &'a [Member<'_>]) -> Self {
-        let mut ids: Vec<(&str, usize)> = members.iter().enumerate().map(|(i, m)| (m.id.as_str(), i)).collect();
+        let mut ids: Vec<(&str, usize)> =
+            members.iter().enumerate().filter(|(_, m)| m.known).map(|(i, m)| (m.id.as_str(), i)).collect();
         ids.sort_unstable();
         let mut tags: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, member) in members.iter().enumerate() {
@@ -133,16 +134,18 @@ fn add(
     let named = !selector.starts_with("tag:") && !selector.contains(['*', '?', '[', '{']);
     if found == [index] {
         let (code, message) = if named {
-            ("cyclic_dependency", format!("agent `{}` depends on itself", member.id))
+            ("cyclic_dependency", format!("{} depends on itself", member.called()))
         } else {
             ("unknown_dependency", format!("`{}` matches only the agent itself", shorten(selector)))
         };
         problems.error(code, &entry.span, message, None);
         return;
     }
-    let later = found.iter().find(|i| members[**i].phase > member.phase);
+    // A phase that does not exist has been reported; where it would stand nobody knows.
+    let both_known = |i: usize| member.phase_known && members[i].phase_known;
+    let later = found.iter().find(|i| both_known(**i) && members[**i].phase > member.phase);
     if let Some(later) = later {
-        let message = format!("agent `{}` depends on `{}`, which is of a later phase", member.id, members[*later].id);
+        let message = format!("{} depends on `{}`, which is of a later phase", member.called(), members[*later].id);
         let help = "move one of them to another phase".to_owned();
         problems.error("later_phase_dependency", &entry.span, message, Some(help));
     }
@@ -200,7 +203,7 @@ fn report(ring: &[usize], members: &[Member<'_>], problems: &mut Problems) {
     }
     names.push(members[turned[0]].id.to_string());
     let member = &members[turned[0]];
-    let span = member.first(|t| &t.depends_on).map_or(member.span, |d| &d.span);
+    let span = member.first(|t| &t.depends_on).map_or(&member.span, |d| &d.span);
     let message = format!("agents wait for each other: {}", names.join(" → "));
     problems.error("cyclic_dependency", span, message, Some("take one of these dependencies out".into()));
 }

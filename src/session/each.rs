@@ -66,6 +66,13 @@ pub(super) fn expand(
     Some(product)
 }
 
+/// One row for variables that have something wrong with them, so that the agent's other texts can be
+/// checked: each stands for its own name.
+pub(super) fn stand_in(variables: &[EachVariable]) -> Vec<(String, String)> {
+    let free = variables.iter().map(|v| &v.name.value).filter(|name| !TAKEN.contains(&name.as_str()));
+    free.map(|name| (name.clone(), name.clone())).collect()
+}
+
 fn is_name(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(word)

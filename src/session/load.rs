@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::build::Builder;
+use super::build::{self, Builder};
 use super::depend::{self, Names};
 use super::manifest::Manifest;
 use super::plan::{Origin, Session};
 use super::problem::{Problem, Problems, SYNTAX, SessionErrors};
 use super::roster::{self, Member, Roster};
+use super::runners::{self, Runner};
 use super::section::{At, shorten};
 use super::source::{self, SourceText};
 use super::template::Scope;
 use super::text::{PromptFiles, fill_now};
-use super::{narrow, runners, select, sets, warn};
+use super::{narrow, select, sets, warn};
 use crate::core::agent::{Dependency, PhasePlan, Plan};
 use crate::core::ids::{AgentId, RunnerName};
 
@@ -137,17 +138,22 @@ fn assemble(
     let edges = depend::edges(&members, &names, problems);
     let chosen = select::select(&members, &names, &edges, &phases, options, problems);
 
-    let mut builder = Builder { session: &name, runners: &runners, files: PromptFiles::new(&options.base_dir) };
+    let no_runner = Runner::stand_in();
+    let files = PromptFiles::new(&options.base_dir);
+    let mut builder = Builder { session: &name, runners: &runners, no_runner: &no_runner, files };
     let mut agents = Vec::with_capacity(members.len());
     let mut launches = BTreeMap::new();
     for (index, member) in members.iter().enumerate() {
         let depends_on = dependencies(member, &edges[index], &members, &chosen);
-        let built = builder.build(member, depends_on, problems);
-        if let Some((mut plan, launch)) = built.filter(|_| chosen[index]) {
+        let (mut plan, launch) = builder.build(member, depends_on, problems);
+        if chosen[index] {
             narrow::to_files(&mut plan.claim, workspace);
             launches.insert(plan.id.clone(), launch);
             agents.push(plan);
         }
+    }
+    for defaults in manifest.phases.iter().map(|p| &p.defaults).chain([&manifest.defaults]) {
+        build::unused(defaults, &runners, problems);
     }
     warn::inactive(manifest, problems);
     if !problems.has_errors() {

@@ -352,20 +352,23 @@ fn each(s: &Section<'_, '_>, p: &mut Problems) -> Vec<EachVariable> {
     };
     let mut out = Vec::new();
     for (name, item) in table {
+        // Where the values are wrong, one stands in: the placeholders are known all the same.
+        let stand_in = || EachValues::List(vec![At { value: name.get_ref().to_string(), span: item.span() }]);
         let values = match item.get_ref() {
             DeValue::Array(items) => EachValues::List(each_list(items, p)),
             DeValue::Table(t) => {
                 let dirs = t.get("dirs").filter(|_| t.len() == 1);
-                let Some((text, span)) = dirs.and_then(|d| Some((d.get_ref().as_str()?, d.span()))) else {
+                if let Some((text, span)) = dirs.and_then(|d| Some((d.get_ref().as_str()?, d.span()))) {
+                    EachValues::Dirs(At { value: text.to_owned(), span })
+                } else {
                     let message = "a table of `each` has the one key `dirs`, a pattern of directories";
                     p.error("bad_each", &item.span(), message, Some(EACH_HELP.into()));
-                    continue;
-                };
-                EachValues::Dirs(At { value: text.to_owned(), span })
+                    stand_in()
+                }
             }
             _ => {
                 wrong("a variable of `each`", item, "a list or { dirs = … }", EACH_HELP, p);
-                continue;
+                stand_in()
             }
         };
         out.push(EachVariable { name: At { value: name.get_ref().to_string(), span: name.span() }, values });
@@ -376,13 +379,13 @@ fn each(s: &Section<'_, '_>, p: &mut Problems) -> Vec<EachVariable> {
 
 fn each_list(items: &[Spanned<DeValue<'_>>], p: &mut Problems) -> Vec<At<String>> {
     let mut out = Vec::new();
-    for item in items {
+    for (index, item) in items.iter().enumerate() {
         let text = match item.get_ref() {
             DeValue::String(text) if !text.contains('\0') => text.to_string(),
             DeValue::Integer(n) if n.radix() == 10 => n.as_str().to_owned(),
             _ => {
                 wrong("a value of `each`", item, "a string or a whole number", EACH_HELP, p);
-                continue;
+                format!("value-{index}")
             }
         };
         out.push(At { value: text, span: item.span() });

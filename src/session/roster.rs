@@ -1,6 +1,8 @@
 //! Who takes part: each agent's id, name, phase, tags and variables, with `each` expanded.
 //!
-//! Invariant: ids are well formed and unique, and positions count up in the order of the file.
+//! Invariant: ids are well formed, those of [`Member::known`] agents unique, and positions count up in
+//! the order of the file. An agent whose id, phase or `each` is wrong is a member all the same, so that the
+//! rest of its table is checked; what was wrong has been reported then, and no session comes of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,11 +23,15 @@ pub(super) const MAX_AGENTS: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Member<'m> {
     pub(super) id: AgentId,
-    /// Where its id stands.
-    pub(super) span: &'m Span,
+    /// Is `id` what the file says, and nobody else's? Else it only stands in for it.
+    pub(super) known: bool,
+    /// Where its id stands; its header where it has none.
+    pub(super) span: Span,
     pub(super) name: String,
     /// Index of its phase; 0 where the session has none.
     pub(super) phase: usize,
+    /// False where it names a phase that does not exist.
+    pub(super) phase_known: bool,
     pub(super) tags: Vec<String>,
     pub(super) position: u32,
     /// Names and values for its placeholders.
@@ -42,6 +48,11 @@ impl<'m> Member<'m> {
 
     pub(super) fn scope(&self) -> Scope<'_> {
         Scope::new(&self.variables)
+    }
+
+    /// What messages call it.
+    pub(super) fn called(&self) -> String {
+        if self.known { format!("agent `{}`", self.id) } else { "this agent".to_owned() }
     }
 }
 
@@ -77,22 +88,22 @@ impl<'m> Roster<'m, '_> {
     pub(super) fn members(&self, problems: &mut Problems) -> Vec<Member<'m>> {
         let mut out: Vec<Member<'m>> = Vec::with_capacity(self.manifest.agents.len());
         let mut dirs = DirCache::new();
-        let mut known: BTreeMap<AgentId, &'m Span> = BTreeMap::new();
+        let mut known: BTreeMap<AgentId, Span> = BTreeMap::new();
         for table in &self.manifest.agents {
-            let Some(id) = &table.id else {
+            if table.id.is_none() {
                 let help = "add id = \"…\"".to_owned();
                 problems.error("missing_key", &header(&table.span), "this [[agent]] has no `id`", Some(help));
-                continue;
-            };
-            let Some(rows) = each::expand(&table.each, self.workspace, &mut dirs, problems) else { continue };
-            for row in rows {
+            }
+            let rows = each::expand(&table.each, self.workspace, &mut dirs, problems);
+            for row in rows.unwrap_or_else(|| vec![each::stand_in(&table.each)]) {
                 if out.len() == MAX_AGENTS {
-                    problems.error("too_many_agents", &id.span, format!("more than {MAX_AGENTS} agents"), None);
+                    let span = table.id.as_ref().map_or_else(|| header(&table.span), |id| id.span.clone());
+                    problems.error("too_many_agents", &span, format!("more than {MAX_AGENTS} agents"), None);
                     return out;
                 }
                 let position = u32::try_from(out.len()).unwrap_or(u32::MAX);
-                let Some(member) = self.member(table, id, row, position, problems) else { continue };
-                if let Some(first) = known.get(&member.id) {
+                let mut member = self.member(table, row, position, problems);
+                if let Some(first) = known.get(&member.id).filter(|_| member.known) {
                     let (line, _) = problems.source().position(first.start);
                     let message = format!("there are two agents `{}`; the first is on line {line}", member.id);
                     let help = if table.each.is_empty() {
@@ -100,10 +111,11 @@ impl<'m> Roster<'m, '_> {
                     } else {
                         "use every `each` variable in the id"
                     };
-                    problems.error("duplicate_id", &id.span, message, Some(help.into()));
-                    continue;
+                    problems.error("duplicate_id", &member.span, message, Some(help.into()));
+                    member.known = false;
+                } else if member.known {
+                    known.insert(member.id.clone(), member.span.clone());
                 }
-                known.insert(member.id.clone(), member.span);
                 out.push(member);
             }
         }
@@ -113,30 +125,20 @@ impl<'m> Roster<'m, '_> {
     fn member(
         &self,
         table: &'m AgentTable,
-        id: &'m At<String>,
         mut variables: Vec<(String, String)>,
         position: u32,
         problems: &mut Problems,
-    ) -> Option<Member<'m>> {
+    ) -> Member<'m> {
         variables.push(("session".to_owned(), self.session.to_owned()));
         let phase = self.phase(table, &variables, problems);
         let tables = phase.and_then(|i| self.manifest.phases.get(i));
         let name_of_phase = tables.and_then(|p| p.name.as_ref()).map_or("", |n| n.value.as_str());
         variables.push(("phase".to_owned(), name_of_phase.to_owned()));
-        let text = fill_now(id, Scope::new(&variables), problems)?;
-        let agent = match AgentId::new(&text) {
-            Ok(agent) => agent,
-            Err(error) => {
-                let help = match error {
-                    AgentIdError::BadCharacter | AgentIdError::BadStart => suggestion(&text),
-                    _ => None,
-                };
-                problems.error("bad_id", &id.span, format!("`{}`: {error}", shorten(&text)), help);
-                return None;
-            }
-        };
+        let good = table.id.as_ref().and_then(|id| agent_id(id, Scope::new(&variables), problems));
+        let known = good.is_some();
+        let agent = good.unwrap_or_else(|| AgentId::numbered(position));
         variables.push(("workspace".to_owned(), self.workspace.display().to_string()));
-        variables.push(("id".to_owned(), text));
+        variables.push(("id".to_owned(), agent.to_string()));
         let name = table.name.as_ref().and_then(|n| Some((fill_now(n, Scope::new(&variables), problems)?, n)));
         if let Some((_, at)) = name.as_ref().filter(|(n, _)| n.trim().is_empty() || n.contains(char::is_control)) {
             problems.error("bad_name", &at.span, "an agent's name is one line of text", None);
@@ -146,9 +148,11 @@ impl<'m> Roster<'m, '_> {
         let defaults = &self.manifest.defaults;
         let mut member = Member {
             id: agent,
-            span: &id.span,
+            known,
+            span: table.id.as_ref().map_or_else(|| header(&table.span), |id| id.span.clone()),
             name,
             phase: phase.unwrap_or(0),
+            phase_known: phase.is_some() || table.phase.is_none(),
             tags: Vec::new(),
             position,
             variables,
@@ -158,7 +162,7 @@ impl<'m> Roster<'m, '_> {
         member.tags = tags.map_or_else(Vec::new, |tags| {
             tags.value.iter().filter_map(|tag| fill_now(tag, member.scope(), problems)).collect()
         });
-        Some(member)
+        member
     }
 
     /// The index of an agent's phase; the first where it names none; `None` where there is none.
@@ -178,6 +182,21 @@ impl<'m> Roster<'m, '_> {
         }
         found
     }
+}
+
+/// The id that `written` is once it is filled in.
+fn agent_id(written: &At<String>, scope: Scope<'_>, problems: &mut Problems) -> Option<AgentId> {
+    let text = fill_now(written, scope, problems)?;
+    let error = match AgentId::new(&text) {
+        Ok(id) => return Some(id),
+        Err(error) => error,
+    };
+    let help = match error {
+        AgentIdError::BadCharacter | AgentIdError::BadStart => suggestion(&text),
+        _ => None,
+    };
+    problems.error("bad_id", &written.span, format!("`{}`: {error}", shorten(&text)), help);
+    None
 }
 
 /// A table's header, to underline: the table itself may be long.

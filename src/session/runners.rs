@@ -44,6 +44,11 @@ impl Runner {
         }
     }
 
+    /// In place of one that is not known: it lacks nothing, so that only its own mistake is reported.
+    pub(super) fn stand_in() -> Self {
+        Self { command: Some(Vec::new()), ..Self::built_in(RunnerKind::Command) }
+    }
+
     /// `table` laid over `self`.
     fn with(mut self, table: &RunnerTable) -> Self {
         let values = |list: &At<Vec<At<String>>>| list.value.clone();
@@ -60,8 +65,8 @@ impl Runner {
     }
 }
 
-/// All runners by name. Those with something wrong are reported and stand there as their built-in
-/// base, so that agents that name them are not reported too.
+/// All runners by name. Those with something wrong are reported and stand there as
+/// [`Runner::stand_in`], so that agents that name them are not reported too.
 pub(super) fn resolve(tables: &[RunnerTable], problems: &mut Problems) -> BTreeMap<String, Runner> {
     let mut out: BTreeMap<String, Runner> =
         BUILT_IN.iter().map(|(name, kind)| ((*name).to_owned(), Runner::built_in(*kind))).collect();
@@ -103,7 +108,7 @@ pub(super) fn resolve(tables: &[RunnerTable], problems: &mut Problems) -> BTreeM
         let span = table.extends.as_ref().map_or(&table.name.span, |e| &e.span);
         let message = format!("runner `{}` extends itself: {}", table.name.value, path.join(" → "));
         problems.error("cyclic_extends", span, message, Some("end the chain at a built-in runner".into()));
-        done.insert(&table.name.value, Runner::built_in(RunnerKind::Command));
+        done.insert(&table.name.value, Runner::stand_in());
     }
     out.extend(done.into_iter().map(|(name, runner)| (name.to_owned(), runner)));
     out
@@ -126,6 +131,7 @@ fn base(
                 format!("runner `{}` neither extends another nor has a `command`", shorten(&table.name.value));
             let help = "add extends = \"codex\", or command = [\"program\", \"{{prompt}}\"]";
             problems.error("incomplete_runner", &table.name.span, message, Some(help.into()));
+            return Some(Runner::stand_in());
         }
         return Some(Runner::built_in(RunnerKind::Command));
     };
@@ -138,8 +144,8 @@ fn base(
         return done.get(name).cloned();
     }
     own(name).or_else(|| {
-        unknown(extends, by_name.keys().copied(), problems);
-        Some(Runner::built_in(RunnerKind::Command))
+        unknown(extends, by_name.keys().copied().filter(|n| *n != table.name.value), problems);
+        Some(Runner::stand_in())
     })
 }
 
