@@ -6,6 +6,7 @@ mod examples;
 mod git;
 #[path = "../support/model/mod.rs"]
 mod model;
+mod options;
 #[path = "../support/real.rs"]
 mod real;
 mod run;
