@@ -33,6 +33,7 @@ fn setting(width: usize) -> Setting {
         zone: TimeZone::UTC,
         phases: vec![Some("phase-1-backend".to_owned()), Some("phase-2-docs".to_owned())],
         git_dir: ".git".to_owned(),
+        git: "git".to_owned(),
         palette: Palette::Plain,
         width,
         notes: vec!["commit hooks are not run".to_owned()],

@@ -245,6 +245,7 @@ mod tests {
             zone: jiff::tz::TimeZone::UTC,
             phases: vec![],
             git_dir: ".git".to_owned(),
+            git: "git".to_owned(),
             palette: Palette::Plain,
             width: 80,
             notes: vec![],

@@ -21,6 +21,7 @@ use crate::host::driver::{self, DriverError, Observer, Setup};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
+use crate::render::text::shell_word;
 use crate::render::{Setting, diagnostic, json, report};
 use crate::runner::{self, RunnerError};
 use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
@@ -239,17 +240,34 @@ fn notes(session: &Session, facts: &Facts) -> Vec<String> {
 }
 
 fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec<String>) -> Setting {
-    let common = repository.common_dir();
-    let git_dir = common.strip_prefix(repository.workspace()).unwrap_or(common);
+    let (git_dir, git) = from_here(repository);
     Setting {
         start: clock.opened(),
         zone: TimeZone::system(),
         phases: session.plan.phases.iter().map(|p| p.name.clone()).collect(),
-        git_dir: git_dir.display().to_string(),
+        git_dir,
+        git,
         palette: palette_for(&std::io::stdout()),
         width: report_width(),
         notes,
     }
+}
+
+/// The common git directory, and how git is called for the workspace, as a person would type them in
+/// the current directory.
+fn from_here(repository: &Repository) -> (String, String) {
+    let (common, workspace) = (repository.common_dir(), repository.workspace());
+    // Without a current directory everything is named in full.
+    let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
+    let git_dir = if here == workspace { common.strip_prefix(workspace).unwrap_or(common) } else { common };
+    // Between here and the workspace there may be another repository, which git would find first.
+    let mut between = here.ancestors().take_while(|dir| *dir != workspace);
+    let git = if here.starts_with(workspace) && between.all(|dir| !dir.join(".git").exists()) {
+        "git".to_owned()
+    } else {
+        format!("git -C {}", shell_word(&workspace.to_string_lossy()))
+    };
+    (git_dir.display().to_string(), git)
 }
 
 /// Shows the run on standard error, and for `--format jsonl` every record on standard output.

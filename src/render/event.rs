@@ -166,7 +166,7 @@ impl EventLines {
                 line(id, Tone::Good, "verified", format!("in {}", duration(*took)))
             }
             Fact::Checkpointed { id, commit: Some(commit) } => {
-                line(id, Tone::Quiet, "checkpoint", format!("git show {}", commit.short()))
+                line(id, Tone::Quiet, "checkpoint", format!("{} show {}", self.setting.git, commit.short()))
             }
             Fact::Restored { id, left, .. } if !left.is_empty() => {
                 let text = format!("changed since, and not put back: {} (git status)", some_of(left, 5));
@@ -248,13 +248,15 @@ impl EventLines {
             parts.extend(took.map(|took| format!("in {took}")));
             match memory.commit {
                 Some(commit) => {
-                    parts.push(format!("{}: git show {}", plural(memory.files, "file", "files"), commit.short()));
+                    let files = plural(memory.files, "file", "files");
+                    parts.push(format!("{files}: {} show {}", self.setting.git, commit.short()));
                 }
                 None => parts.push("without changes".to_owned()),
             }
             if memory.index_left > 0 {
                 let paths = plural(memory.index_left, "path", "paths");
-                parts.push(format!("your staged version of {paths} was kept: git diff --cached"));
+                let git = &self.setting.git;
+                parts.push(format!("your staged version of {paths} was kept: {git} diff --cached"));
             }
         } else {
             let reason = reason.map(|reason| end_text(reason, &self.setting));
@@ -281,7 +283,8 @@ impl EventLines {
         let Some(attempt) = memory.attempt else { return Vec::new() };
         let id = AttemptId { agent: agent.clone(), attempt };
         let logs = format!("logs: {}/", self.setting.logs(run, &id));
-        let work = memory.salvaged.then(|| format!("its work: git show {}", attempt_reference(run, &id)));
+        let work =
+            memory.salvaged.then(|| format!("its work: {} show {}", self.setting.git, attempt_reference(run, &id)));
         std::iter::once(logs).chain(work).collect()
     }
 }

@@ -34,6 +34,8 @@ pub struct Setting {
     pub phases: Vec<Option<String>>,
     /// The git directory as a person would type it, `.git`.
     pub git_dir: String,
+    /// How git is called for this repository from where the person is: `git`, or `git -C DIR`.
+    pub git: String,
     pub palette: Palette,
     /// Columns of the report; event lines are never cut.
     pub width: usize,

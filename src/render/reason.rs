@@ -93,7 +93,7 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::DirtyClaim { paths } => format!("uncommitted changes in {}", some_of(paths, PATHS_SHOWN)),
         EndReason::BranchMoved => "the branch was switched, reset or rewritten meanwhile".to_owned(),
         EndReason::ChangedUnderneath { paths } => {
-            format!("changed by somebody else before the commit: {}", some_of(paths, PATHS_SHOWN))
+            format!("changed or committed by somebody else before its own commit: {}", some_of(paths, PATHS_SHOWN))
         }
         EndReason::OutsideEdit { paths } => {
             format!("also written from outside the run: {}", some_of(paths, PATHS_SHOWN))

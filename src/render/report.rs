@@ -12,7 +12,7 @@ use super::Setting;
 use super::json::run_state;
 use super::reason::why_text;
 use super::style::{Tone, of_state};
-use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate};
+use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
 use crate::core::change::Attribution;
 use crate::core::ids::AttemptId;
 use crate::core::lifecycle::State;
@@ -79,6 +79,15 @@ impl Report<'_> {
         self.line(&format!("    {label}  {text}"));
     }
 
+    /// The same for a text that may be broken into lines.
+    fn prose(&mut self, label: &str, text: &str) {
+        let mut lines = wrap(text, self.width.saturating_sub(14), 0).into_iter();
+        self.detail(label, &lines.next().unwrap_or_default());
+        for line in lines {
+            self.detail("", &line);
+        }
+    }
+
     fn finish(self) -> String {
         self.lines.into_iter().map(|l| l + "\n").collect()
     }
@@ -126,7 +135,16 @@ impl Report<'_> {
         self.blank();
         let state = self.setting.palette.paint(of_state(agent.state), agent.state);
         let why = why_text(&agent.why, self.setting).map(|why| format!(": {why}")).unwrap_or_default();
-        self.line(&format!("{} {state}{why}", agent.id));
+        // Colours take no columns, so the text is broken before it is painted.
+        let mut lines = wrap(&format!("{} {}{why}", agent.id, agent.state), self.width, 4);
+        let from = agent.id.as_str().len() + 1;
+        let range = from..from + agent.state.to_string().len();
+        if let Some(first) = lines.first_mut().filter(|first| first.len() >= range.end) {
+            first.replace_range(range, &state);
+        }
+        for line in &lines {
+            self.line(line);
+        }
         if agent.state != State::Completed {
             if let Some(verify) = agent.verify.as_ref().filter(|v| !v.ok) {
                 for line in last_lines(&verify.tail, TAIL_LINES) {
@@ -142,27 +160,28 @@ impl Report<'_> {
             }
         }
         for reference in &agent.salvage {
-            self.detail("work", &format!("git show --stat {reference}"));
+            self.detail("work", &format!("{} show --stat {reference}", self.setting.git));
         }
         if let Some(latest) = agent.salvage.last() {
-            self.detail("apply", &format!("git cherry-pick --no-commit {latest}"));
+            self.detail("apply", &format!("{} cherry-pick -n {latest}", self.setting.git));
         }
         if matches!(&agent.why, Why::Ends(EndReason::DirtyClaim { .. })) {
-            self.detail("next", "git status; commit or stash those changes, then run the session again");
+            self.detail("next", &format!("{} status", self.setting.git));
+            self.prose("", "commit or stash those changes, then run the session again");
         }
         for need in &agent.needs {
             let text = format!("{}: {}", printable(&need.path), printable(&need.why));
             self.detail("asks for", &truncate(&text, self.width.saturating_sub(14)));
         }
         if !agent.in_tree.is_empty() {
-            self.detail("left", &format!("in the tree, not committed: {}", some_of(&agent.in_tree, PATHS)));
+            self.prose("left", &format!("in the tree, not committed: {}", some_of(&agent.in_tree, PATHS)));
         }
         if !agent.not_restored.is_empty() {
-            self.detail("left", &format!("changed since, not put back: {}", some_of(&agent.not_restored, PATHS)));
+            self.prose("left", &format!("changed since, not put back: {}", some_of(&agent.not_restored, PATHS)));
         }
         if !agent.index_left.is_empty() {
-            self.detail("staged", &format!("your own version was kept: {}", some_of(&agent.index_left, PATHS)));
-            self.detail("next", "git diff --cached");
+            self.prose("staged", &format!("your own version was kept: {}", some_of(&agent.index_left, PATHS)));
+            self.detail("next", &format!("{} diff --cached", self.setting.git));
         }
     }
 
@@ -186,7 +205,7 @@ impl Report<'_> {
         let Some(head) = view.head.filter(|head| Some(*head) != view.base) else { return };
         self.blank();
         let range = view.base.map_or_else(|| head.short(), |base| format!("{}..{}", base.short(), head.short()));
-        self.line(&format!("See the commits:  git log --stat {range}"));
+        self.line(&format!("See the commits:  {} log --stat {range}", self.setting.git));
     }
 }
 

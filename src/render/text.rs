@@ -46,6 +46,35 @@ pub fn truncate(text: &str, width: usize) -> String {
     out
 }
 
+/// `text` in lines of at most `width` columns, broken at spaces; all but the first begin with
+/// `indent` spaces. A word that is longer than a line stays whole.
+#[must_use]
+pub fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let is_new = line.trim_start().is_empty();
+        if !is_new && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        } else if !is_new {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// `text` as one word of sh(1), for a command that is to be pasted.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// `text` in exactly `width` columns, or more if it is wider.
 #[must_use]
 pub fn pad(text: &str, width: usize) -> String {
@@ -118,6 +147,22 @@ mod tests {
         check("\u{9b}2Jx", "2Jx");
         check("abc\u{202e}fdp.exe", "abcfdp.exe");
         check("  \n ", "");
+    }
+
+    #[test]
+    fn long_texts_break_at_spaces() {
+        assert_eq!(wrap("one two three", 80, 4), ["one two three"]);
+        assert_eq!(wrap("one two three", 9, 4), ["one two", "    three"]);
+        assert_eq!(wrap("a-very-long-word b", 5, 2), ["a-very-long-word", "  b"]);
+        assert_eq!(wrap("", 5, 2), [""]);
+    }
+
+    #[test]
+    fn words_for_the_shell_are_quoted_where_they_must_be() {
+        assert_eq!(shell_word("/home/me/work-1.0"), "/home/me/work-1.0");
+        assert_eq!(shell_word("/my work"), "'/my work'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word(""), "''");
     }
 
     #[test]

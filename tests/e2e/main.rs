@@ -7,6 +7,7 @@ mod faults;
 mod git;
 #[path = "../support/model/mod.rs"]
 mod model;
+mod options;
 #[path = "../support/real.rs"]
 mod real;
 mod run;

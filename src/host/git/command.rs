@@ -103,6 +103,20 @@ impl Git {
         Err(GitError::Command { what: label(args), text: output.tail() })
     }
 
+    /// Runs it with its standard output in `out`, for what may be too large to hold.
+    pub(super) fn run_into<S: AsRef<OsStr>>(&self, args: &[S], out: &File) -> Result<(), GitError> {
+        let failed = || GitError::io(format!("running `git {}`", label(args)));
+        let list: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+        let input = memory_file().map_err(failed())?;
+        let to = out.try_clone().map_err(failed())?;
+        let (status, stderr) = run_between(self.command(&list), input, to, LIMIT).map_err(failed())?;
+        if status.is_some_and(|s| s.success()) {
+            return Ok(());
+        }
+        let output = Output { status, stdout: Vec::new(), stderr };
+        Err(GitError::Command { what: label(args), text: output.tail() })
+    }
+
     /// Runs it, whatever its exit code.
     pub(super) fn try_run<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<Output, GitError> {
         let list: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
@@ -138,22 +152,38 @@ pub(super) fn clean(command: &mut Command) {
 }
 
 /// Runs a command in a process group of its own until it ends or its time is up.
-pub(super) fn run(mut command: Command, input: &[u8], limit: Duration) -> io::Result<Output> {
-    let memory = || -> io::Result<File> { Ok(rustix::fs::memfd_create("supervise", MemfdFlags::CLOEXEC)?.into()) };
-    let mut stdin = memory()?;
+pub(super) fn run(command: Command, input: &[u8], limit: Duration) -> io::Result<Output> {
+    let mut stdin = memory_file()?;
     stdin.write_all(input)?;
     stdin.seek(SeekFrom::Start(0))?;
-    let (mut out, mut err) = (memory()?, memory()?);
-    command.stdin(Stdio::from(stdin)).stdout(Stdio::from(out.try_clone()?)).stderr(Stdio::from(err.try_clone()?));
+    let mut out = memory_file()?;
+    let (status, stderr) = run_between(command, stdin, out.try_clone()?, limit)?;
+    Ok(Output { status, stdout: all_of(&mut out)?, stderr })
+}
+
+/// The same from one file into another; how it ended (`None`: too late) and its standard error.
+fn run_between(
+    mut command: Command,
+    input: File,
+    out: File,
+    limit: Duration,
+) -> io::Result<(Option<ExitStatus>, Vec<u8>)> {
+    let mut err = memory_file()?;
+    command.stdin(Stdio::from(input)).stdout(Stdio::from(out)).stderr(Stdio::from(err.try_clone()?));
     let mut child = command.process_group(0).spawn()?;
     let status = wait(&mut child, limit)?;
-    let read = |file: &mut File| -> io::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut all)?;
-        Ok(all)
-    };
-    Ok(Output { status, stdout: read(&mut out)?, stderr: read(&mut err)? })
+    Ok((status, all_of(&mut err)?))
+}
+
+fn memory_file() -> io::Result<File> {
+    Ok(rustix::fs::memfd_create("supervise", MemfdFlags::CLOEXEC)?.into())
+}
+
+fn all_of(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut all)?;
+    Ok(all)
 }
 
 /// Waits; after `limit` the group is killed and the answer is `None`.

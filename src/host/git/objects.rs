@@ -5,6 +5,7 @@
 //! two differ only in who stores them.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -131,17 +132,18 @@ impl Objects {
         self.write(ObjectType::Tree, &bytes)
     }
 
-    /// Copies a blob's bytes out, in pieces where that can be had.
-    pub(super) fn copy_blob(&self, id: &ObjectId, to: &mut dyn Write) -> Result<(), GitError> {
-        let failed = || GitError::io(format!("copying the object {id}"));
-        if let Some(lib) = &self.lib {
-            let odb = lib.odb().map_err(GitError::lib("opening the object database"))?;
-            // Packed objects cannot be streamed; loose ones (what was frozen lately) can.
-            if let Ok((mut reader, _, ObjectType::Blob)) = odb.reader(oid(id)?) {
-                return io::copy(&mut reader, to).map(drop).map_err(failed());
-            }
+    /// The content of a blob that is known to be small, say a link's target.
+    pub(super) fn small_blob(&self, id: &ObjectId) -> Result<Vec<u8>, GitError> {
+        self.read(id, ObjectType::Blob)
+    }
+
+    /// Copies a blob of any size to a file. libgit2 holds the whole of it in memory; for a large one
+    /// git does, in a process of its own that is soon gone.
+    pub(super) fn copy_blob(&self, id: &ObjectId, to: &mut File) -> Result<(), GitError> {
+        if self.blob_size(id)? > WHOLE {
+            return self.git.run_into(&["cat-file", "blob", &id.to_string()], to);
         }
-        to.write_all(&self.read(id, ObjectType::Blob)?).map_err(failed())
+        to.write_all(&self.read(id, ObjectType::Blob)?).map_err(GitError::io(format!("copying the object {id}")))
     }
 
     /// The size of a blob.

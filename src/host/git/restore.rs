@@ -149,8 +149,7 @@ impl Repository {
             _ => {}
         }
         if base.entry.mode == Mode::Symlink {
-            let mut target = Vec::new();
-            self.objects.copy_blob(&base.entry.id, &mut target)?;
+            let target = self.objects.small_blob(&base.entry.id)?;
             rustix::fs::symlink(target.as_slice(), &staged).map_err(io::Error::from).map_err(failed())?;
             return Ok(staged);
         }
