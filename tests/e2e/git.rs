@@ -298,3 +298,30 @@ fn an_agent_whose_tree_is_kept_is_named_with_what_it_left() {
     assert!(ended.stdout.contains("in the tree, not committed: a"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("by nobody"), "{}", ended.stdout);
 }
+
+#[test]
+fn what_was_dirty_before_is_kept_beside_the_commit_and_told() {
+    let repo = TestRepo::new();
+    repo.write("dirty", "mine\n");
+    let session = sh("a", "*", "echo agent >> dirty; echo agent > b", "");
+    let ended = repo.run(&session, &["--allow-dirty"]).expect(0);
+    assert_eq!(repo.files_of("feat(a): a"), ["b"]);
+    assert_eq!(repo.read("dirty"), "mine\nagent\n");
+    assert!(ended.stdout.contains("in the tree, not committed: dirty"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("git show --stat refs/supervise/attempts/"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("by nobody"), "{}", ended.stdout);
+}
+
+#[test]
+fn forty_agents_at_once_get_their_forty_commits() {
+    let repo = TestRepo::new();
+    let session: String =
+        (0..40).map(|n| sh(&format!("a{n}"), &format!("f{n}"), &format!("echo {n} > f{n}"), "")).collect();
+    repo.run(&session, &["-j", "40"]).expect(0);
+    let mut subjects = repo.subjects();
+    subjects.sort();
+    subjects.dedup();
+    assert_eq!(subjects.len(), 40);
+    assert_eq!(repo.git(&["ls-files", "f*"]).lines().count(), 40);
+    check_clean(&repo);
+}

@@ -145,12 +145,13 @@ impl AgentRun {
 
     /// What it changed that is neither committed nor put back.
     pub(super) fn in_tree(&self) -> Vec<RepoPath> {
-        let stays = match &self.lifecycle {
-            Lifecycle::Ended { state, .. } => *state != State::Completed && !self.latest.restored,
-            _ => false,
+        let completed = match &self.lifecycle {
+            Lifecycle::Ended { state, .. } => Some(*state == State::Completed),
+            _ => None,
         };
         let is_left = |write: &&Write| match write.fate {
-            Fate::Commit | Fate::SalvageOnly => stays,
+            Fate::Commit => completed == Some(false) && !self.latest.restored,
+            Fate::SalvageOnly => completed.is_some() && !self.latest.restored,
             Fate::Leave => write.attribution != Attribution::Unknown,
         };
         self.latest.writes.iter().filter(is_left).map(|write| write.change.path.clone()).collect()
