@@ -61,6 +61,8 @@ struct AgentDocument {
     exit: Option<ExitDocument>,
     writes: Vec<String>,
     denied: Vec<String>,
+    /// Changed paths that are in the tree and not in a commit.
+    in_tree: Vec<String>,
     needs: Vec<Need>,
     commit: Option<String>,
     salvage: Option<String>,
@@ -163,6 +165,7 @@ fn agent_document(agent: &AgentView, setting: &Setting, now: Moment) -> AgentDoc
         exit: agent.exit.map(exit_document),
         writes: texts(&agent.writes),
         denied: Vec::new(),
+        in_tree: texts(&agent.in_tree),
         needs: agent.needs.iter().map(|n| Need { path: n.path.clone(), why: n.why.clone() }).collect(),
         commit: agent.commit.map(|id| id.to_string()),
         salvage: agent.salvage.last().cloned(),
