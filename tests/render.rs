@@ -318,7 +318,7 @@ fn the_document_of_a_run_has_every_key() {
             "phase": "phase-1-backend", "priority": 3, "state": "COMPLETED", "reason": null, "attempt": 1, "pid": null,
             "depends_on": [], "locks": {"exclusive": ["src/*.rs"], "late": [], "shared": []},
             "started_at": "2026-11-24T12:04:31.040Z", "ended_at": "2026-11-24T12:05:33.040Z", "duration_ms": 62_000,
-            "exit": {"code": 0, "signal": null}, "writes": ["src/a.rs", "src/b.rs"], "denied": [], "needs": [],
+            "exit": {"code": 0, "signal": null}, "writes": ["src/a.rs", "src/b.rs"], "denied": [], "in_tree": [], "needs": [],
             "commit": "a".repeat(40), "salvage": null, "verify": {"ok": true, "duration_ms": 1500, "tail": "ok"},
             "usage": {"input_tokens": 12_000, "output_tokens": 345},
         })

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is started and nothing is written.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -90,8 +90,14 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<Exit, Failure> {
         }),
     };
     let answer = answer(args, common, &look)?;
+    // A prompt is printed as it is, but what it holds may not command a terminal.
+    let text = if args.prompt.is_some() && stdout.is_terminal() {
+        answer.text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
+    } else {
+        answer.text
+    };
     // A reader that went away has read what it wanted.
-    let _ = stdout.lock().write_all(answer.text.as_bytes());
+    let _ = stdout.lock().write_all(text.as_bytes());
     let _ = stderr.lock().write_all(answer.errors.as_bytes());
     Ok(answer.exit)
 }
