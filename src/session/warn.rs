@@ -39,7 +39,7 @@ pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
     let names: BTreeSet<&str> = found.iter().map(|(name, _)| *name).collect();
     let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
     let verb = if names.len() == 1 { "has" } else { "have" };
-    let message = format!("{} {verb} no effect in this version", names.join(", "));
+    let message = format!("{} {verb} no effect while agents run, in this version", names.join(", "));
     let help = "the values are checked and kept; writes are attributed by comparison after each attempt";
     problems.warning("inactive_keys", &first, message, Some(help.into()));
 }
