@@ -79,6 +79,8 @@ pub struct Request {
 pub struct Done {
     pub view: RunView,
     pub outcome: RunOutcome,
+    /// Is `view.unattributed` all there is, or could it not be found out?
+    pub surveyed: bool,
     pub setting: Setting,
     /// When it ended.
     pub ended: Moment,
@@ -149,7 +151,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
     })?;
     print(&done, args.format);
     Ok(match done.outcome {
-        RunOutcome::Completed if args.strict && !done.view.unattributed.is_empty() => Exit::Strict,
+        RunOutcome::Completed if args.strict && !(done.surveyed && done.view.unattributed.is_empty()) => Exit::Strict,
         RunOutcome::Completed => Exit::Success,
         RunOutcome::Failed => Exit::AgentsFailed,
         RunOutcome::Interrupted(Interrupt::Hangup) => Exit::Hangup,
@@ -207,7 +209,13 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     let finished = tokio::task::LocalSet::new().block_on(&runtime, driver::run(setup, &mut display));
     display.progress.finish();
     let finished = finished.map_err(|e| unusable(RunError::Driver(e)))?;
-    Ok(Done { view: finished.view, outcome: finished.outcome, setting, ended: clock.now() })
+    Ok(Done {
+        view: finished.view,
+        outcome: finished.outcome,
+        surveyed: finished.surveyed,
+        setting,
+        ended: clock.now(),
+    })
 }
 
 /// Reads the session and opens the repository that it is about.

@@ -76,12 +76,11 @@ impl Driver<'_> {
                 });
                 Some(Event::Restored { id, restored, left })
             }),
-            Effect::Survey => self.ask_git(move |git| {
-                let unattributed = git.survey().unwrap_or_else(|error| {
-                    tracing::error!(%error, "the tree could not be compared with its state at the start");
-                    Vec::new()
-                });
-                Some(Event::Surveyed { unattributed })
+            Effect::Survey => self.git.post(move |git| {
+                Some(match git.survey() {
+                    Ok(unattributed) => News::Core(Event::Surveyed { unattributed }),
+                    Err(error) => News::SurveyFailed(error),
+                })
             }),
             other => unreachable!("{other:?} is no work for git"),
         }

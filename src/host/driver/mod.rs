@@ -70,6 +70,9 @@ pub trait Observer {
 pub struct Finished {
     pub view: RunView,
     pub outcome: RunOutcome,
+    /// Could the tree be compared with its state at the start? If not, nobody can say whether paths
+    /// changed that no agent accounts for.
+    pub surveyed: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,8 @@ enum News {
     Core(Event),
     Spawned(TreeKey, Result<Tree, SpawnError>),
     Tree(TreeKey, TreeNews),
+    /// The tree could not be compared with its state at the start.
+    SurveyFailed(GitError),
     /// A throwaway checkout for a verify command, or why there is none.
     Worktree(AttemptId, Result<ScratchWorktree, GitError>),
 }
@@ -136,6 +141,7 @@ struct Driver<'o> {
     verifies: BTreeMap<AttemptId, trees::Verifying>,
     observer: &'o mut dyn Observer,
     snapshot_due: Option<Moment>,
+    surveyed: bool,
     outcome: Option<RunOutcome>,
 }
 
@@ -183,6 +189,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         verifies: BTreeMap::new(),
         observer,
         snapshot_due: None,
+        surveyed: true,
         outcome: None,
     };
     let outcome = match driver.run(opened, &mut inbox, &mut signals).await {
@@ -197,11 +204,11 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         }
     };
     driver.write_snapshot();
-    let view = driver.supervisor.view();
+    let (view, surveyed) = (driver.supervisor.view(), driver.surveyed);
     driver.git.finish();
     #[expect(clippy::expect_used, reason = "the opening record was applied before anything else")]
     let view = view.expect("an opened run has a view");
-    Ok(Finished { view, outcome })
+    Ok(Finished { view, outcome, surveyed })
 }
 
 impl Driver<'_> {

@@ -43,6 +43,11 @@ impl Driver<'_> {
     fn heard(&mut self, news: News) -> Option<Event> {
         match news {
             News::Core(event) => Some(event),
+            News::SurveyFailed(error) => {
+                tracing::error!(%error, "it is not known what changed that no agent accounts for");
+                self.surveyed = false;
+                Some(Event::Surveyed { unattributed: Vec::new() })
+            }
             News::Spawned(key, outcome) => self.spawned(key, outcome),
             News::Worktree(id, outcome) => self.worktree(id, outcome),
             News::Tree(key, TreeNews::Output(bytes)) => {
