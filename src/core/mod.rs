@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod attribution;
+pub mod call;
 pub mod change;
 pub mod claim;
 pub mod effect;
