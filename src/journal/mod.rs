@@ -8,6 +8,7 @@
 //! text for people (`render`).
 
 mod forms;
+mod gate;
 mod line;
 mod read;
 mod reasons;
