@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod control;
 pub mod doctor;
 pub mod driver;
 pub mod git;
