@@ -129,7 +129,7 @@ mod tests {
             use std::io::{BufRead as _, Write as _};
             let (stream, _) = listener.accept().unwrap();
             let mut line = String::new();
-            std::io::BufReader::new(&stream).read_line(&mut line).unwrap();
+            io::BufReader::new(&stream).read_line(&mut line).unwrap();
             (&stream).write_all(b"{\"version\":1,\"reply\":{\"kind\":\"resolved\",\"conflict\":7}}\n").unwrap();
             line
         });

@@ -36,6 +36,7 @@ use super::clock::Clock;
 use super::control::{Control, Socket};
 use super::git::{GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
+use super::past;
 use super::process::{self, Launcher, SpawnError, Tree, TreeKey, TreeNews};
 use super::signals::Signals;
 use super::state::RunDir;
@@ -89,6 +90,8 @@ pub enum DriverError {
     GitThread(#[source] io::Error),
     #[error("cannot prepare to launch processes")]
     Launcher(#[source] io::Error),
+    #[error("cannot write the plan of the run")]
+    Plan(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
     #[error("cannot answer on the control socket")]
@@ -172,6 +175,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     };
     let mut plan = session.plan.clone();
     plan.stop_at = session.stop_at.map(|time| clock.next(time));
+    past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
     let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
     let workspace = repository.workspace().to_owned();
     let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
