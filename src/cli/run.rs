@@ -271,7 +271,7 @@ fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec
 
 /// The common git directory, and how git is called for the workspace, as a person would type them in
 /// the current directory.
-fn from_here(repository: &Repository) -> (String, String) {
+pub(super) fn from_here(repository: &Repository) -> (String, String) {
     let (common, workspace) = (repository.common_dir(), repository.workspace());
     // Without a current directory everything is named in full.
     let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
@@ -306,7 +306,7 @@ impl Display {
 }
 
 /// What an agent is doing, in a few words; paths of the workspace relative to it.
-fn doing(progress: &runner::Progress, workspace: &str) -> String {
+pub(super) fn doing(progress: &runner::Progress, workspace: &str) -> String {
     match progress {
         runner::Progress::Says(text) | runner::Progress::Note(text) => text.clone(),
         runner::Progress::Runs(command) => format!("$ {command}"),
