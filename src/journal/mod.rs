@@ -9,6 +9,7 @@
 
 mod follow;
 mod forms;
+mod gate;
 mod line;
 mod plan;
 mod read;

@@ -7,6 +7,7 @@
 //! Deliberately absent: writing to a terminal and deciding on colours (`cli`).
 
 pub mod check;
+pub mod conflict;
 pub mod diagnostic;
 pub mod event;
 pub mod json;
