@@ -9,11 +9,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("session", &["core"]),
     ("journal", &["core"]),
+    ("control", &["core", "journal"]),
     ("runner", &["core", "session"]),
     ("shim", &["core"]),
     ("render", &["core", "session", "journal"]),
-    ("host", &["core", "session", "journal", "runner", "shim"]),
-    ("cli", &["core", "session", "journal", "runner", "shim", "render", "host"]),
+    ("host", &["core", "session", "journal", "control", "runner", "shim"]),
+    ("cli", &["core", "session", "journal", "control", "runner", "shim", "render", "host"]),
 ];
 
 /// What the pure room must not name, and why.
