@@ -14,6 +14,7 @@ pub mod change;
 pub mod claim;
 pub mod effect;
 pub mod event;
+pub mod facts;
 pub mod ids;
 pub(crate) mod lease;
 pub mod lifecycle;

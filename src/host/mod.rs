@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod driver;
 pub mod git;
 pub mod git_thread;
+pub mod lookups;
 pub mod process;
 pub mod signals;
 pub mod state;

@@ -19,11 +19,13 @@ mod baseline;
 mod cachetree;
 mod command;
 mod error;
+mod facts;
 mod files;
 mod follow;
 mod freeze;
 mod hash;
 mod hooks;
+mod ignore;
 mod index;
 mod index_write;
 mod look;
@@ -36,6 +38,7 @@ mod scope;
 mod scratch;
 mod trees;
 mod walk;
+mod wildmatch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,6 +57,7 @@ pub use scratch::ScratchWorktree;
 
 use attempt::AttemptState;
 use files::{Root, Stat};
+use ignore::IgnoreRules;
 use index::Index;
 use objects::Objects;
 use place::HeldLock;
@@ -71,6 +75,9 @@ pub struct Repository {
     filemode: bool,
     /// Attributes from outside the workspace may apply.
     global_attributes: bool,
+    ignore: IgnoreRules,
+    /// Of files that this handle makes in the git directory for a moment; no two handles share it.
+    scratch_name: &'static str,
     index: Option<Arc<Index>>,
     run: Option<RunState>,
     attempts: BTreeMap<AttemptId, AttemptState>,

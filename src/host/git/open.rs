@@ -10,6 +10,7 @@ use crate::core::path::RepoPath;
 
 use super::command::Git;
 use super::error::GitError;
+use super::facts::rules_of;
 use super::files::Root;
 use super::index::{Index, Parsed, Stamp};
 use super::objects::Objects;
@@ -58,6 +59,12 @@ impl Repository {
             Ok(lib) => Self::with_libgit2(lib, dir),
             Err(e) => Self::with_command(dir, &e),
         }
+    }
+
+    /// Another handle on the same working tree, for another thread. Only this one, made once, may live
+    /// beside the first.
+    pub fn beside(&self) -> Result<Self, GitError> {
+        Ok(Self { scratch_name: "supervise-lookups.tmp", ..Self::open(self.root.path())? })
     }
 
     fn with_libgit2(lib: git2::Repository, dir: &Path) -> Result<Self, GitError> {
@@ -116,10 +123,13 @@ impl Repository {
         filemode: bool,
         global_attributes: bool,
     ) -> Result<Self, GitError> {
+        let common_dir = absolute(common_dir)?;
         Ok(Self {
             root: Root::open(root).map_err(GitError::io("opening the workspace"))?,
             git_dir: absolute(git_dir)?,
-            common_dir: absolute(common_dir)?,
+            ignore: rules_of(&objects, root, &common_dir),
+            scratch_name: "supervise-index.tmp",
+            common_dir,
             objects,
             filemode,
             global_attributes,
