@@ -8,12 +8,14 @@
 //!
 //! Deliberately absent: what an answer means (`core`).
 
+use std::path::PathBuf;
+
 use tokio::sync::mpsc;
 
 use crate::core::facts::PathFacts;
 use crate::core::path::RepoPath;
 
-use super::git::{GitError, Repository};
+use super::git::{Base, GitError, Repository};
 use super::git_thread::GitThread;
 
 /// A handle to the thread; dropping it lets the thread finish its queue and end.
@@ -58,6 +60,17 @@ impl<N: Send + 'static> Lookups<N> {
             let facts = questions.iter().map(|q| git.facts_of(&q.path, q.directory)).collect();
             Some(answer(facts))
         });
+    }
+
+    /// Asks what a path is now, so that it can be made the baseline of the attempt whose directory is
+    /// `attempt_dir`. A large file that git does not have is copied, which takes its time.
+    pub fn base(
+        &self,
+        path: RepoPath,
+        attempt_dir: PathBuf,
+        answer: impl FnOnce(Result<Base, GitError>) -> N + Send + 'static,
+    ) {
+        self.thread.post(move |git| Some(answer(git.base_of(&path, &attempt_dir))));
     }
 
     /// Waits until all questions are answered.

@@ -14,11 +14,13 @@
 //!
 //! Deliberately absent: deciding. What is dirty, mixed or salvaged is judged in `core`.
 
+mod admit;
 mod attempt;
 mod baseline;
 mod cachetree;
 mod command;
 mod error;
+mod extras;
 mod facts;
 mod files;
 mod follow;
@@ -28,7 +30,9 @@ mod hooks;
 mod ignore;
 mod index;
 mod index_write;
+mod intact;
 mod look;
+mod measure;
 mod message;
 mod objects;
 mod open;
@@ -50,6 +54,7 @@ use crate::core::path::RepoPath;
 
 pub use attempt::Checkpoint;
 pub use error::GitError;
+pub use extras::Base;
 pub use freeze::FreezeRequest;
 pub use message::CommitMessage;
 pub use open::{Backend, Facts};
@@ -78,6 +83,8 @@ pub struct Repository {
     ignore: IgnoreRules,
     /// Of files that this handle makes in the git directory for a moment; no two handles share it.
     scratch_name: &'static str,
+    /// The number that the next file in a `kept/` is tried to be given; see `admit`.
+    next_kept: u32,
     index: Option<Arc<Index>>,
     run: Option<RunState>,
     attempts: BTreeMap<AttemptId, AttemptState>,

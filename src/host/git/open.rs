@@ -138,6 +138,7 @@ impl Repository {
             attempts: std::collections::BTreeMap::new(),
             lock: None,
             run_hooks: false,
+            next_kept: super::admit::FIRST_KEPT,
         })
     }
 
@@ -232,19 +233,21 @@ impl Repository {
     pub fn survey(&mut self) -> Result<Vec<RepoPath>, GitError> {
         let mut out = Vec::new();
         for path in self.changed(&Scope::whole())? {
-            let was = self.run.as_ref().and_then(|r| r.changed.get(&path)).copied();
-            let now = self.mark(&path, u64::MAX)?;
-            let same = was.is_some_and(|was| {
-                was == now
-                    || (was.content.is_some()
-                        && was.content == now.content
-                        && was.stat.map(|s| s.mode) == now.stat.map(|s| s.mode))
-            });
-            if !same {
+            if !self.is_as_at_start(&path)? {
                 out.push(path);
             }
         }
         Ok(out)
+    }
+
+    /// Did the path differ from HEAD when the run was opened, and is it now what it was then?
+    pub(super) fn is_as_at_start(&self, path: &RepoPath) -> Result<bool, GitError> {
+        let Some(was) = self.run.as_ref().and_then(|r| r.changed.get(path)) else { return Ok(false) };
+        let now = self.mark(path, u64::MAX)?;
+        Ok(*was == now
+            || (was.content.is_some()
+                && was.content == now.content
+                && was.stat.map(|s| s.mode) == now.stat.map(|s| s.mode)))
     }
 
     /// Exclusive and late paths of `claim` that are not as HEAD has them: staged, unstaged, or
