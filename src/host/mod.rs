@@ -11,6 +11,7 @@ pub mod driver;
 pub mod follow;
 pub mod git;
 pub mod git_thread;
+pub mod lookups;
 pub mod past;
 pub mod process;
 pub mod signals;
