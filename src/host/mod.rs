@@ -12,3 +12,4 @@ pub mod git_thread;
 pub mod process;
 pub mod signals;
 pub mod state;
+pub mod watch;
