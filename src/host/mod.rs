@@ -16,3 +16,4 @@ pub mod past;
 pub mod process;
 pub mod signals;
 pub mod state;
+pub mod watch;
