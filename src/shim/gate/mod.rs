@@ -1,0 +1,3 @@
+//! The gate: decides a write before it lands.
+
+pub mod resolve;
