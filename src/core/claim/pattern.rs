@@ -147,6 +147,12 @@ impl Pattern {
         }))
     }
 
+    /// Is it one that [`Pattern::narrowed_to_file`] gave?
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.0.shape == Shape::File
+    }
+
     fn file(&self) -> Option<RepoPath> {
         let inner = &*self.0;
         if inner.shape == Shape::File { RepoPath::new(&[&*inner.prefix, &*inner.suffix].concat()).ok() } else { None }
