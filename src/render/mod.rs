@@ -14,6 +14,7 @@ pub mod json;
 pub mod reason;
 pub mod report;
 pub mod resolved;
+pub mod status;
 pub mod style;
 pub mod text;
 

@@ -84,12 +84,6 @@ impl Pattern {
         }))
     }
 
-    /// Does it stand for one file, and not for what could lie under it?
-    #[must_use]
-    pub fn is_file(&self) -> bool {
-        self.0.shape == Shape::File
-    }
-
     /// The text as the user wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -162,6 +156,12 @@ impl Pattern {
     #[must_use]
     pub fn literal_path(&self) -> Option<RepoPath> {
         if self.0.shape == Shape::Tree { RepoPath::new(&self.0.prefix).ok() } else { None }
+    }
+
+    /// Is it known to name a file, under which nothing lies? See [`Pattern::narrowed_to_file`].
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.0.shape == Shape::File
     }
 
     /// The same pattern where [`Pattern::literal_path`] is known to be a file: nothing lies under a
