@@ -256,7 +256,7 @@ impl Supervisor {
 
     fn with_look<T>(&self, f: impl FnOnce(&Look<'_>) -> T) -> T {
         let paused = |runner: &RunnerName| self.is_paused(runner);
-        let extra = |seat: Seat| self.agents[seat].live().map_or(&self.agents[seat].added, |live| &live.locked);
+        let extra = |seat: Seat| self.agents[seat].live().map_or(&self.agents[seat].added, |live| &live.held);
         f(&Look { plan: &self.plan, order: &self.order, leases: &self.leases, paused: &paused, extra: &extra })
     }
 }
