@@ -150,7 +150,10 @@ impl<Id: Copy> Question<'_, Id> {
             let by = |patterns: &[Pattern], lock| {
                 covering(patterns, path, ignored).map(|pattern| (other.id, lock, Some(pattern.as_str().to_owned())))
             };
-            by(&other.claim.exclusive, Lock::Exclusive).or_else(|| by(&other.claim.shared, Lock::Shared))
+            // What it may not write itself it has no lock on.
+            let denied = other.claim.deny.iter().any(|pattern| pattern.matches(path));
+            let exclusive = if denied { None } else { by(&other.claim.exclusive, Lock::Exclusive) };
+            exclusive.or_else(|| by(&other.claim.shared, Lock::Shared))
         })
     }
 

@@ -69,7 +69,7 @@ impl Supervisor {
                 }
             }
             Fact::OutsideWrite { paths } => {
-                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, None))))
+                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, None))));
             }
             Fact::AttemptOpened { id, slot } => self.attempt_opened(id, *slot),
             Fact::AttemptReturned { id, .. }
@@ -132,13 +132,12 @@ impl Supervisor {
                     self.satisfy_dependents(seat, |edge_waits| !edge_waits);
                 }
             }
-            Fact::AttemptSpawned { .. } => {
-                if self.agents[seat].live().is_some_and(|live| live.ending.is_none()) {
-                    self.watch(at, seat);
-                    if self.queue.is_waited_for(seat) {
-                        let timeout = self.agent_plan(seat).lock_timeout;
-                        self.timers.set(Timer::Lock(seat), at + timeout);
-                    }
+            // A tree that is being ended already is not watched any more.
+            Fact::AttemptSpawned { .. } if self.agents[seat].live().is_some_and(|live| live.ending.is_none()) => {
+                self.watch(at, seat);
+                if self.queue.is_waited_for(seat) {
+                    let timeout = self.agent_plan(seat).lock_timeout;
+                    self.timers.set(Timer::Lock(seat), at + timeout);
                 }
             }
             Fact::LockWatched { next, .. } => self.timers.set(Timer::Lock(seat), *next),

@@ -64,11 +64,10 @@ impl Supervisor {
         let holder_can_end = held.ending.is_none() && part_of(held).is_some();
         let resolution = match (policy, recommendation) {
             (OnConflict::Manual, _) => return next,
-            (OnConflict::Deny, _) => Resolution::Refused,
             (OnConflict::Wait, _) => Resolution::WriterWaits,
             (OnConflict::Priority, Recommendation::KeepWriter) if holder_can_end => Resolution::RequeueHolder,
-            // The holder is about to end by itself.
-            (OnConflict::Priority, Recommendation::KeepWriter) => Resolution::Refused,
+            // The second: the holder is about to end by itself, or has not begun.
+            (OnConflict::Deny, _) | (OnConflict::Priority, Recommendation::KeepWriter) => Resolution::Refused,
             (OnConflict::Terminate | OnConflict::Priority, _) => Resolution::EndWriter,
         };
         self.resolve(

@@ -24,7 +24,7 @@ use crate::core::verdict::{Party, Question, Undeclared, Verdict, changes_content
 pub(super) struct Call<'a> {
     pub(super) id: &'a AttemptId,
     pub(super) part: Part,
-    pub(super) call: CallId,
+    pub(super) number: CallId,
     pub(super) targets: &'a [(Target, PathFacts)],
 }
 
@@ -50,7 +50,7 @@ impl Supervisor {
             _ => Answer::Refuse,
         };
         let Reply { grants, keep, look_again } = if answer == Answer::Refuse { Reply::default() } else { reply };
-        let (id, part, call) = (call.id.clone(), call.part, call.call);
+        let (id, part, call) = (call.id.clone(), call.part, call.number);
         step.ask(Effect::Answer { id, part, call, answer, grants, keep, look_again });
     }
 
@@ -89,14 +89,16 @@ impl Supervisor {
                 Answer::Allow
             }
             Verdict::OnTheWay => Answer::Allow,
-            Verdict::IgnoredNew => self.admit(case, target, Admission::Ignored, reply, step),
-            Verdict::Provisional => self.admit(case, target, Admission::Provisional, reply, step),
+            Verdict::IgnoredNew => Self::admit(case, target, Admission::Ignored, reply, step),
+            Verdict::Provisional => Self::admit(case, target, Admission::Provisional, reply, step),
             Verdict::Late => self.lock(case, target, Lockings::Late, reply, step),
             Verdict::Stale => {
                 reply.look_again.push(path.clone());
-                self.busied(case, path, BusyReason::Stale, step)
+                Self::busied(case, path, BusyReason::Stale, step)
             }
-            Verdict::Held(by) => self.busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step),
+            Verdict::Held(by) => {
+                Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step)
+            }
             Verdict::Conflict { holder, lock, pattern } => {
                 let conflict = self.contest(case, path, holder, lock, pattern, step);
                 let why = DenialReason::Conflict { conflict, holder: self.agent_plan(holder).id.clone() };
@@ -154,7 +156,7 @@ impl Supervisor {
         !self.plan.agents.iter().any(locks)
     }
 
-    fn admit(&self, case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
+    fn admit(case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
         let path = target.path.clone();
         if !is_directory(target.touch) {
             case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
@@ -182,7 +184,7 @@ impl Supervisor {
         }
     }
 
-    fn busied(&self, case: Case<'_>, path: &RepoPath, why: BusyReason, step: &mut Step) -> Answer {
+    fn busied(case: Case<'_>, path: &RepoPath, why: BusyReason, step: &mut Step) -> Answer {
         let (id, path) = (case.live.id.clone(), path.clone());
         step.ask(Effect::Tell { id: id.clone(), text: Telling::Busied { path: path.clone(), why: why.clone() } });
         case.note(step, Fact::Busied { id, path, why });
@@ -233,14 +235,14 @@ impl Supervisor {
         let lets = matches!(policy, OnUndeclared::Warn | OnUndeclared::Claim) && elsewhere.is_none();
         if lets && changes_content(target.touch) && self.is_stale(case.seat, case.live, path) {
             reply.look_again.push(path.clone());
-            return self.busied(case, path, BusyReason::Stale, step);
+            return Self::busied(case, path, BusyReason::Stale, step);
         }
         let reason = match (policy, elsewhere) {
             // It is another's file in the making: not to be mixed with this one's.
             (OnUndeclared::Claim, Some((by, _))) | (OnUndeclared::Warn, Some((by, Admission::Provisional))) => {
-                return self.busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step);
+                return Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step);
             }
-            (OnUndeclared::Warn, _) => return self.admit(case, target, Admission::Warned, reply, step),
+            (OnUndeclared::Warn, _) => return Self::admit(case, target, Admission::Warned, reply, step),
             (OnUndeclared::Claim, None) => match self.with_look(|look| self.queue.reserved_by(look, case.seat, path)) {
                 None => return self.lock(case, target, Lockings::Claimed, reply, step),
                 Some(by) => DenialReason::Reserved { by: self.agent_plan(by).id.clone() },

@@ -193,7 +193,7 @@ impl Supervisor {
             Event::Interrupted(by) => self.interrupt(now, *by, &mut step),
             Event::Surveyed { unattributed } => self.survey_done(now, unattributed, &mut step),
             Event::Asked { id, part, call, targets } => {
-                self.asked(now, &Call { id, part: *part, call: *call, targets }, &mut step);
+                self.asked(now, &Call { id, part: *part, number: *call, targets }, &mut step);
             }
             Event::OutsideWrite { paths } => self.outside_write(now, paths, &mut step),
             Event::ResolveAsked { conflict, wish } => self.resolve_asked(now, *conflict, wish, &mut step),
