@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::control::{Decision, Rejection, RejectionKind, Reply, Request};
+use crate::core::conflict::{ConflictId, Wish};
 use crate::core::event::Event;
 use crate::core::ids::AgentId;
 use crate::host::control::{Answer, Asked};
@@ -55,9 +56,16 @@ impl Driver<'_> {
     }
 
     /// The event of a decision about a conflict, and which conflict it is.
-    #[expect(clippy::unused_self, reason = "conflicts are the supervisor's to know")]
-    fn resolve(&self, _conflict: Option<u32>, _by: &Decision) -> Result<(Event, u32), Rejection> {
-        Err(Rejection::new(RejectionKind::NotPossible, "no conflict is open: this run has none to decide"))
+    fn resolve(&self, conflict: Option<u32>, by: &Decision) -> Result<(Event, u32), Rejection> {
+        let wish = match by {
+            Decision::Keep { keep, terminate } => Wish::Keep { keep: keep.clone(), terminate: terminate.clone() },
+            Decision::Wait => Wish::Wait,
+        };
+        let asked = conflict.map(ConflictId);
+        match self.supervisor.fulfil(asked, &wish) {
+            Ok((id, _)) => Ok((Event::ResolveAsked { conflict: Some(id), wish }, id.0)),
+            Err(refusal) => Err(Rejection::new(RejectionKind::NotPossible, refusal.to_string())),
+        }
     }
 
     /// The event that ends what the agent runs, so that its locks are free.
@@ -65,7 +73,10 @@ impl Driver<'_> {
         if !self.positions.contains_key(agent) {
             return Err(Rejection::new(RejectionKind::UnknownAgent, format!("no agent `{agent}` is in this run")));
         }
-        let text = format!("the locks of {agent} are released when it ends; they cannot be released before");
+        if self.supervisor.may_release(agent) {
+            return Ok(Event::ReleaseAsked { agent: agent.clone() });
+        }
+        let text = format!("{agent} runs no process, so it gives its locks back by itself or holds none");
         Err(Rejection::new(RejectionKind::NotPossible, text))
     }
 }
