@@ -62,7 +62,7 @@ pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Comman
     let matter: Vec<&AgentView> = view.agents.iter().filter(|agent| matters(agent)).collect();
     for agent in matter.iter().take(TOLD) {
         out.heading(agent);
-        out.short(agent);
+        out.short(agent, going);
         out.next(agent, going);
     }
     if matter.len() > TOLD {
@@ -80,8 +80,8 @@ pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Comman
 pub fn agent(agent: &AgentView, going: Going, setting: &Setting, commands: &Commands, now: Moment) -> String {
     let mut out = Out::new(setting, commands);
     out.heading(agent);
-    out.plan(agent);
-    out.short(agent);
+    out.plan(agent, going);
+    out.short(agent, going);
     out.course(agent, now);
     out.next(agent, going);
     out.lines.remove(0);
@@ -225,8 +225,8 @@ impl<'a> Out<'a> {
     }
 
     /// What somebody who looks at all agents wants of this one.
-    fn short(&mut self, agent: &AgentView) {
-        if holds_locks(agent.state) {
+    fn short(&mut self, agent: &AgentView, going: Going) {
+        if holds_locks(agent.state) && going != Going::Over {
             let locks = locks(agent);
             self.prose("locks", if locks.is_empty() { "none" } else { &locks });
         }
@@ -271,7 +271,7 @@ impl<'a> Out<'a> {
     }
 
     /// What its session file says of it.
-    fn plan(&mut self, agent: &AgentView) {
+    fn plan(&mut self, agent: &AgentView, going: Going) {
         if agent.name != agent.id.as_str() {
             self.detail("name", &printable(&agent.name));
         }
@@ -283,7 +283,7 @@ impl<'a> Out<'a> {
         if !agent.depends_on.is_empty() {
             self.prose("after", &some_of(&agent.depends_on, ITEMS));
         }
-        if !holds_locks(agent.state) {
+        if !holds_locks(agent.state) || going == Going::Over {
             let claim = locks(agent);
             self.prose("claims", if claim.is_empty() { "nothing" } else { &claim });
         }
