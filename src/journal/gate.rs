@@ -15,7 +15,7 @@ use crate::core::reason::{BusyReason, DenialReason};
 use crate::core::record::{Admission, Lockings};
 
 mirrored! {
-    RefusedPath => RefusedPathForm, Touch => TouchForm, DenialReason => DenialReasonForm, BusyReason => BusyReasonForm, Lockings => LockingsForm, Admission => AdmissionForm, Found => FoundForm, Analysis => AnalysisForm, Lock => LockForm, Recommendation => RecommendationForm, Resolution => ResolutionForm, Decider => DeciderForm, OnConflict => OnConflictForm, Verification => VerificationForm,
+    RefusedPath => RefusedPathForm, Touch => TouchForm, DenialReason => DenialReasonForm, BusyReason => BusyReasonForm, Lockings => LockingsForm, Admission => AdmissionForm, Found => FoundForm, Analysis => AnalysisForm, Lock => LockForm, Recommendation => RecommendationForm, Resolution => ResolutionForm, Decider => DeciderForm, Verification => VerificationForm,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,16 +150,6 @@ enum DeciderForm {
     Policy(#[serde(with = "via")] OnConflict),
     Person,
     Nobody,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "OnConflict", rename_all = "snake_case")]
-enum OnConflictForm {
-    Terminate,
-    Deny,
-    Priority,
-    Wait,
-    Manual,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -84,12 +84,6 @@ impl Pattern {
         }))
     }
 
-    /// Does it stand for one file, and not for what could lie under it?
-    #[must_use]
-    pub fn is_file(&self) -> bool {
-        self.0.shape == Shape::File
-    }
-
     /// The text as the user wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::core::claim::Claim;
 use crate::core::effect::{Effect, Part};
 use crate::core::event::{Event, Measured, Preparation};
+use crate::core::facts::Doubt;
 use crate::core::ids::{AgentId, AttemptId, RunnerName};
 use crate::core::path::RepoPath;
 use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
@@ -37,8 +38,8 @@ impl Driver<'_> {
     fn perform_git(&mut self, effect: Effect) {
         match effect {
             Effect::Measure { id } => self.ask_git(move |git| {
-                let own = git.measure(&id).map_err(|e| e.to_string());
-                let outcome = own.map(|own| Measured { own, ..Measured::default() });
+                let found = git.measure(&id, Doubt::None, &[]).map_err(|e| e.to_string());
+                let outcome = found.map(|m| Measured { own: m.own, beyond: m.beyond, ..Measured::default() });
                 Some(Event::Measured { id, outcome })
             }),
             Effect::Freeze { id, purpose, paths, attribution, mixed } => {

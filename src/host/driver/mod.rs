@@ -179,7 +179,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
     let workspace = repository.workspace().to_owned();
     let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
-    let git = GitThread::start(repository, news.clone()).map_err(DriverError::GitThread)?;
+    let git = GitThread::start("git", repository, news.clone()).map_err(DriverError::GitThread)?;
     let mut driver = Driver {
         supervisor: Supervisor::new(plan),
         journal,
