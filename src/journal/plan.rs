@@ -86,7 +86,7 @@ pub fn read_plan(text: &[u8]) -> Result<KeptPlan, PlanError> {
 mirrored! {
     Plan => PlanForm, PhasePlan => PhasePlanForm, OnPhaseFailure => OnPhaseFailureForm, AgentPlan => AgentPlanForm,
     Rank => RankForm, Claim => ClaimForm, Dependency => DependencyForm, OnDependencyFailure => OnDependencyFailureForm,
-    RetryMode => RetryModeForm, OnUndeclared => OnUndeclaredForm,
+    RetryMode => RetryModeForm, OnUndeclared => OnUndeclaredForm, OnConflict => OnConflictForm,
     OnAbort => OnAbortForm, OnOutsideEdit => OnOutsideEditForm, OnDenied => OnDeniedForm,
     IgnoredPaths => IgnoredPathsForm,
 }
@@ -224,6 +224,7 @@ words! {
     "OnDependencyFailure" OnDependencyFailureForm { Skip, Run }
     "RetryMode" RetryModeForm { Restart, Continue }
     "OnUndeclared" OnUndeclaredForm { Deny, Kill, Warn, Claim }
+    "OnConflict" OnConflictForm { Terminate, Deny, Priority, Wait, Manual }
     "OnAbort" OnAbortForm { Restore, Keep }
     "OnOutsideEdit" OnOutsideEditForm { Fail, Commit }
     "OnDenied" OnDeniedForm { Warn, Fail }

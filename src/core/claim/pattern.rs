@@ -158,6 +158,12 @@ impl Pattern {
         if self.0.shape == Shape::Tree { RepoPath::new(&self.0.prefix).ok() } else { None }
     }
 
+    /// Is it known to name a file, under which nothing lies? See [`Pattern::narrowed_to_file`].
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.0.shape == Shape::File
+    }
+
     /// The same pattern where [`Pattern::literal_path`] is known to be a file: nothing lies under a
     /// file, and without knowing that, `src/main.rs` and `**/*.md` would meet at `src/main.rs/a.md`.
     #[must_use]
