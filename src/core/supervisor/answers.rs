@@ -282,13 +282,6 @@ impl Supervisor {
         (plan.expect_changes && nothing).then_some(EndReason::NoChanges)
     }
 
-    /// Is there a tree whose end would give the agent's locks back?
-    #[must_use]
-    pub fn may_release(&self, agent: &AgentId) -> bool {
-        let live = self.seats.get(agent).and_then(|&seat| self.agents[seat].live());
-        live.is_some_and(|live| live.ending.is_none() && part_of(live).is_some())
-    }
-
     /// Somebody wants an agent's locks back.
     pub(super) fn release_asked(&self, now: Moment, agent: &AgentId, step: &mut Step) {
         let Some(&seat) = self.seats.get(agent) else { return };
