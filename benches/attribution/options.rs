@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::fault::Fault;
+use crate::scenario::{self, Scenario};
+use crate::stage::Layer;
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Try the writers alone.
+    pub(crate) check: bool,
+    /// Smaller counts.
+    pub(crate) quick: bool,
+    /// Show what the supervisor said, and every note.
+    pub(crate) verbose: bool,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) scenarios: Vec<&'static Scenario>,
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Options {
+    /// Takes the arguments as cargo gives them, its own `--bench` included.
+    pub(crate) fn parse(args: &[OsString]) -> Result<Self, Fault> {
+        let mut options = Self {
+            check: false,
+            quick: false,
+            verbose: false,
+            layers: Layer::BOTH.into(),
+            scenarios: Vec::new(),
+            json: None,
+        };
+        let mut args = args.iter().map(|a| a.to_string_lossy());
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| Fault::Usage(format!("{arg} needs a value")));
+            match &*arg {
+                "--bench" => {}
+                "--check" => options.check = true,
+                "--quick" => options.quick = true,
+                "--verbose" => options.verbose = true,
+                "--json" => options.json = Some(PathBuf::from(&*value()?)),
+                "--only" => {
+                    let name = value()?;
+                    let names = || scenario::ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+                    let unknown = || Fault::Usage(format!("no scenario `{name}`; there are {}", names()));
+                    options.scenarios.push(scenario::find(&name).ok_or_else(unknown)?);
+                }
+                "--layer" => {
+                    let name = value()?;
+                    let layer = Layer::BOTH.into_iter().find(|l| l.name() == name);
+                    options.layers = vec![layer.ok_or_else(|| Fault::Usage(format!("no layer `{name}`")))?];
+                }
+                other => return Err(Fault::Usage(format!("unknown argument `{other}`"))),
+            }
+        }
+        if options.scenarios.is_empty() {
+            options.scenarios = scenario::ALL.iter().collect();
+        }
+        Ok(options)
+    }
+}
