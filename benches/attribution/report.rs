@@ -128,9 +128,9 @@ fn head() -> String {
     let mut text = String::new();
     for at in 0..3 {
         let _ = write!(text, "{:<20}", if at == 2 { "scenario" } else { "" });
-        COLUMNS.iter().for_each(|column| {
+        for column in COLUMNS {
             let _ = write!(text, " {:>8}", column[at]);
-        });
+        }
         text.push('\n');
     }
     text
