@@ -11,7 +11,8 @@
 //! where a promise is broken. With the gate: every change attributed as certain, none wrongly, nothing
 //! undeclared landed, nothing declared refused, nobody ended who kept to the rules. With the watch
 //! alone: nothing missed at the end, nothing certain that is wrong, nobody wrongly ended.
-//! `--check` runs the writers without a supervisor and compares their accounts with the workspace.
+//! `--check` runs the writers without a supervisor, compares their accounts with the workspace, and
+//! tries the judgement on runs with known faults.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it reads the clock, and waits for others")]
 
@@ -20,6 +21,7 @@ mod check;
 mod desk;
 mod fault;
 mod judge;
+mod judge_check;
 mod machine;
 mod options;
 mod report;
@@ -110,7 +112,11 @@ fn measure(layer: Layer, options: &Options, machine: &Machine) -> Result<LayerRe
 fn check(options: &Options) -> Result<bool, Fault> {
     let machine = Machine::look()?;
     println!("{:<20} {:>8} {:>8}", "writers alone", "deeds", "paths");
-    let mut sound = true;
+    let misjudged = judge_check::check();
+    let mut sound = misjudged.is_empty();
+    for line in &misjudged {
+        println!("judged wrongly: {line}");
+    }
     for scenario in &options.scenarios {
         if let Some(why) = machine.lacks(scenario.needs) {
             println!("{:<20} not on this machine: {why}", scenario.name);

@@ -131,6 +131,7 @@ fn head() -> String {
         for column in COLUMNS {
             let _ = write!(text, " {:>8}", column[at]);
         }
+        text.truncate(text.trim_end().len());
         text.push('\n');
     }
     text
