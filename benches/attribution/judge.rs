@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::desk::{Deed, Matter, Outcome as Done, own};
+use crate::fault::Fault;
 use crate::scenario::undeclared;
 use crate::stage::{Layer, Outcome, Part, strays};
 
@@ -46,6 +47,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A scenario that came to no result.
+    pub(crate) fn not_measured(name: &str, why: &Fault) -> Self {
+        Self { scenario: name.to_owned(), broken: vec![format!("not measured: {why}")], ..Self::default() }
+    }
+
     /// Of what was changed or refused, how much has the right name on it?
     pub(crate) fn percent(&self) -> f64 {
         match self.changed + self.refused {

@@ -3,7 +3,8 @@
 //! some where they may not, under the real supervisor; their own accounts are the ground truth.
 //!
 //! ```text
-//! cargo bench --bench attribution [-- [--quick] [--layer gate|watch] [--only NAME]… [--json FILE]]
+//! cargo bench --bench attribution [-- [--quick] [--layer gate|watch] [--only NAME]… [--json FILE]
+//!                                    [--verbose] [--keep]]
 //! cargo bench --bench attribution -- --check [--only NAME]…
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! where a promise is broken. With the gate: every change attributed as certain, none wrongly, nothing
 //! undeclared landed, nothing declared refused, nobody ended who kept to the rules. With the watch
 //! alone: nothing missed at the end, nothing certain that is wrong, nobody wrongly ended.
+//! `--verbose` shows what the supervisor said, `--keep` leaves the scratch repositories.
 //! `--check` runs the writers without a supervisor, compares their accounts with the workspace, and
 //! tries the judgement on runs with known faults.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
@@ -34,6 +36,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use fault::Fault;
+use judge::Row;
 use machine::Machine;
 use options::Options;
 use report::{LayerReport, Report, Skipped};
@@ -87,7 +90,13 @@ fn measure(layer: Layer, options: &Options, machine: &Machine) -> Result<LayerRe
             measured.skipped.push(Skipped { scenario: scenario.name, why });
             continue;
         }
-        let outcome = stage::perform(scenario, layer, options.quick)?;
+        let outcome = match stage::perform(scenario, layer, options.quick, options.keep) {
+            Ok(outcome) => outcome,
+            Err(e) => {
+                measured.scenarios.push(Row::not_measured(scenario.name, &e));
+                continue;
+            }
+        };
         let active = |part: &str| outcome.document["layers"][part] == true;
         if layer == Layer::Gate && !active("gate") {
             measured.absent = Some("the gate is not active on this machine (see `supervise doctor`)");

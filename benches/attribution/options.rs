@@ -15,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// Show what the supervisor said, and every note.
     pub(crate) verbose: bool,
+    /// Leave the scratch repositories.
+    pub(crate) keep: bool,
     pub(crate) layers: Vec<Layer>,
     pub(crate) scenarios: Vec<&'static Scenario>,
     pub(crate) json: Option<PathBuf>,
@@ -27,6 +29,7 @@ impl Options {
             check: false,
             quick: false,
             verbose: false,
+            keep: false,
             layers: Layer::BOTH.into(),
             scenarios: Vec::new(),
             json: None,
@@ -39,6 +42,7 @@ impl Options {
                 "--check" => options.check = true,
                 "--quick" => options.quick = true,
                 "--verbose" => options.verbose = true,
+                "--keep" => options.keep = true,
                 "--json" => options.json = Some(PathBuf::from(&*value()?)),
                 "--only" => {
                     let name = value()?;

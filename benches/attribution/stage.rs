@@ -22,7 +22,7 @@ use crate::snapshot::{Difference, Snapshot};
 use crate::writer;
 
 /// The longest that a run may take.
-const LONGEST: Duration = Duration::from_mins(5);
+const LONGEST: Duration = Duration::from_mins(3);
 
 pub(crate) const SUPERVISE: &str = env!("CARGO_BIN_EXE_supervise");
 
@@ -72,11 +72,15 @@ pub(crate) struct Part {
     pub(crate) done: bool,
 }
 
-pub(crate) fn perform(scenario: &Scenario, layer: Layer, quick: bool) -> Result<Outcome, Fault> {
-    let dir = tempfile::tempdir()?;
+pub(crate) fn perform(scenario: &Scenario, layer: Layer, quick: bool, keep: bool) -> Result<Outcome, Fault> {
+    let mut dir = tempfile::tempdir()?;
+    dir.disable_cleanup(keep);
     // Agents see the workspace by its real name.
     let top = dir.path().canonicalize()?;
     let (root, sync) = (top.join("workspace"), top.join("sync"));
+    if keep {
+        eprintln!("{}, {}: {}", layer.name(), scenario.name, top.display());
+    }
     fs::create_dir(&sync)?;
     build(&root, &scenario.areas())?;
     let before = Snapshot::take(&root)?;
@@ -139,7 +143,7 @@ fn git(root: &Path, args: &[&str]) -> Result<String, Fault> {
 fn session_text(scenario: &Scenario, root: &Path, sync: &Path, quick: bool) -> Result<String, Fault> {
     let party = scenario.party();
     let mut text = format!(
-        "[session]\nname = \"attribution\"\nmax_concurrent = {}\n\n[defaults]\ntimeout = \"4m\"\ngrace = \"2s\"\n\
+        "[session]\nname = \"attribution\"\nmax_concurrent = {}\n\n[defaults]\ntimeout = \"2m\"\ngrace = \"2s\"\n\
          on_undeclared = \"deny\"\non_conflict = \"deny\"\n",
         party.len()
     );

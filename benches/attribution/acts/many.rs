@@ -2,7 +2,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use crate::desk::Desk;
 
@@ -11,17 +10,23 @@ const FILES: usize = 300;
 /// And how many of those that it did not declare the stray one goes for.
 const UNDECLARED: usize = 10;
 
-/// A large number of writes, each with its own open. The files are accounted once.
+/// A large number of writes, each with its own open. Declared files are accounted once; each undeclared
+/// write is a deed of its own, so that one refusal does not end the trying.
 pub(crate) fn storm(desk: &mut Desk) -> io::Result<()> {
-    let (files, writes) = if desk.is_own() { (FILES, desk.size) } else { (UNDECLARED, desk.size / 50) };
-    let paths: Vec<PathBuf> = (0..files).map(|n| desk.at(&format!("sub/deep/storm{n}"))).collect();
-    for (n, path) in paths.iter().enumerate() {
-        desk.content(&[path], || {
-            (n..writes).step_by(files).try_for_each(|w| {
-                let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-                writeln!(file, "write {w}")
-            })
-        })?;
+    let own = desk.is_own();
+    let (files, writes) = if own { (FILES, desk.size) } else { (UNDECLARED, desk.size / 50) };
+    for n in 0..files {
+        let path = desk.at(&format!("sub/deep/storm{n}"));
+        let write = |w: usize| {
+            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            writeln!(file, "write {w}")
+        };
+        let mut numbers = (n..writes).step_by(files);
+        if own {
+            desk.content(&[&path], || numbers.clone().try_for_each(write))?;
+        } else {
+            numbers.try_for_each(|w| desk.content(&[&path], || write(w)).map(drop))?;
+        }
     }
     Ok(())
 }
