@@ -7,10 +7,18 @@ use crate::fault::Fault;
 use crate::scenario::{self, Scenario};
 use crate::stage::Layer;
 
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The writers under the supervisor.
+    Measure,
+    /// The writers alone, and the judge.
+    Check,
+}
+
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Try the writers alone.
-    pub(crate) check: bool,
+    pub(crate) mode: Mode,
     /// Smaller counts.
     pub(crate) quick: bool,
     /// Show what the supervisor said, and every note.
@@ -26,7 +34,7 @@ impl Options {
     /// Takes the arguments as cargo gives them, its own `--bench` included.
     pub(crate) fn parse(args: &[OsString]) -> Result<Self, Fault> {
         let mut options = Self {
-            check: false,
+            mode: Mode::Measure,
             quick: false,
             verbose: false,
             keep: false,
@@ -39,7 +47,7 @@ impl Options {
             let mut value = || args.next().ok_or_else(|| Fault::Usage(format!("{arg} needs a value")));
             match &*arg {
                 "--bench" => {}
-                "--check" => options.check = true,
+                "--check" => options.mode = Mode::Check,
                 "--quick" => options.quick = true,
                 "--verbose" => options.verbose = true,
                 "--keep" => options.keep = true,
