@@ -11,9 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use supervise::core::change::Attribution;
+use supervise::core::change::{Attribution, Change};
 use supervise::core::claim::{Claim, Pattern};
 use supervise::core::effect::Purpose;
+use supervise::core::facts::Doubt;
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use supervise::core::path::RepoPath;
 use supervise::host::git::{CommitMessage, FreezeRequest, Repository};
@@ -94,8 +95,12 @@ fn prepared(r: &mut Repository, dir: &Path, claims: &[&str], round: usize, name:
     let claim = Claim { exclusive, ..Claim::default() };
     let attempt_dir = dir.join("attempts").join(id.agent.as_str());
     times.prepare.push(timed(|| drop(r.prepare(&id, &claim, false, &attempt_dir))));
-    times.idle.push(timed(|| assert_eq!(r.measure(&id).unwrap().len(), 0)));
+    times.idle.push(timed(|| assert_eq!(measured(r, &id).len(), 0)));
     id
+}
+
+fn measured(r: &mut Repository, id: &AttemptId) -> Vec<Change> {
+    r.measure(id, Doubt::None, &[]).unwrap().own
 }
 
 fn agent(
@@ -110,7 +115,7 @@ fn agent(
     let id = prepared(r, dir, claims, round, "agent", times);
     change();
     times.ours.push(timed(|| {
-        let paths: Vec<RepoPath> = r.measure(&id).unwrap().into_iter().map(|c| c.path).collect();
+        let paths: Vec<RepoPath> = measured(r, &id).into_iter().map(|c| c.path).collect();
         assert_eq!(paths.len(), claims.len());
         let message = CommitMessage {
             session: "bench".to_owned(),

@@ -5,6 +5,7 @@
 //! shim} → core`; `render → {session, core}`; `shim → core`. A test guards it.
 
 pub mod cli;
+pub mod control;
 pub mod core;
 pub mod host;
 pub mod journal;

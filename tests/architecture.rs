@@ -9,11 +9,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("session", &["core"]),
     ("journal", &["core"]),
+    ("control", &["core", "journal"]),
     ("runner", &["core", "session"]),
     ("shim", &["core"]),
     ("render", &["core", "session", "journal"]),
-    ("host", &["core", "session", "journal", "runner", "shim"]),
-    ("cli", &["core", "session", "journal", "runner", "shim", "render", "host"]),
+    ("host", &["core", "session", "journal", "control", "runner", "shim"]),
+    ("cli", &["core", "session", "journal", "control", "runner", "shim", "render", "host"]),
 ];
 
 /// What the pure room must not name, and why.
@@ -142,11 +143,11 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn unsafe_code_stays_out() {
-    // The crate denies it; this names the files that make an exception. There are none.
+    // The crate denies it; this names the files that make an exception.
     let excepted: Vec<_> = sources()
         .iter()
         .filter(|s| s.lines.iter().any(|(_, l)| l.contains("unsafe_code") || l.contains("unsafe {")))
         .map(|s| s.path.clone())
         .collect();
-    assert!(excepted.is_empty(), "{excepted:?}");
+    assert_eq!(excepted, [Path::new("shim/gate/sys.rs")], "seccomp(2) has no safe interface; all else has");
 }

@@ -247,6 +247,7 @@ prompt = "p"
 file_locks = []
 needs = ["tag:all", "b*"]
 on_undeclared = "kill"
+retry = "continue"
 "#,
     );
     let plan = &loaded.session.plan;
@@ -273,7 +274,7 @@ on_undeclared = "kill"
     let codes: Vec<_> = loaded.warnings.iter().map(|w| w.code).collect();
     assert!(codes.contains(&"inactive_keys") && codes.contains(&"unmatched_pattern"), "{codes:?}");
     let inactive = loaded.warnings.iter().find(|w| w.code == "inactive_keys").unwrap();
-    assert_eq!(inactive.message, "`deny`, `on_undeclared` have no effect while agents run, in this version");
+    assert_eq!(inactive.message, "`retry` has no effect in this version");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test tells by failing")]
 
 #[path = "support/trees.rs"]
+#[expect(dead_code, reason = "shared with tests/gate.rs")]
 mod trees;
 
 use std::ffi::OsString;

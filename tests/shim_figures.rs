@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "figures are for reading")]
 
 #[path = "support/trees.rs"]
-#[expect(dead_code, reason = "shared with tests/shim.rs, which uses all of it")]
+#[expect(dead_code, reason = "shared with tests/shim.rs and tests/gate.rs")]
 mod trees;
 
 use std::fs;

@@ -4,15 +4,22 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod check;
+pub mod conflicts;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
 pub mod init;
+pub mod logs;
+pub mod look;
 pub mod progress;
+pub mod release;
+pub mod resolve;
 pub mod run;
 pub mod schema;
 pub mod select;
+pub mod status;
 pub mod terminal;
+pub mod timeline;
 
 pub use exit::{Exit, Failure, What};
 pub use select::SelectArgs;
@@ -68,6 +75,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Conflicts(conflicts::ConflictsArgs),
+    Timeline(timeline::TimelineArgs),
+    Logs(logs::LogsArgs),
+    Resolve(resolve::ResolveArgs),
+    ReleaseLocks(release::ReleaseArgs),
     Check(check::CheckArgs),
     Init(init::InitArgs),
     Schema(schema::SchemaArgs),
@@ -90,6 +103,12 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
+        Verb::Status(args) => status::run(args, &cli.common),
+        Verb::Conflicts(args) => conflicts::run(args, &cli.common),
+        Verb::Timeline(args) => timeline::run(args, &cli.common),
+        Verb::Logs(args) => logs::run(args, &cli.common),
+        Verb::Resolve(args) => resolve::run(args, &cli.common),
+        Verb::ReleaseLocks(args) => release::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
         Verb::Init(args) => init::run(args, &cli.common),
         Verb::Schema(args) => schema::run(args, &cli.common),

@@ -17,6 +17,7 @@ use crate::core::record::{Layers, RunOutcome};
 use crate::core::view::RunView;
 use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
+use crate::host::control;
 use crate::host::driver::{self, DriverError, Observer, Setup};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
 use crate::host::state::{Hold, RunDir, StateError};
@@ -203,6 +204,7 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         environment: std::env::vars_os().collect(),
         shared_tmp: shared_tmp.path.clone(),
         cgroups,
+        control: control_socket(&hold),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
@@ -216,6 +218,12 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         setting,
         ended: clock.now(),
     })
+}
+
+/// Where others ask about the run. One that nobody can ask is a run all the same.
+fn control_socket(hold: &Hold) -> Option<control::Socket> {
+    let bound = control::Socket::bind(hold);
+    bound.inspect_err(|error| tracing::warn!(%error, "no control socket: `status` reads the journal only")).ok()
 }
 
 /// Reads the session and opens the repository that it is about.
@@ -263,7 +271,7 @@ fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec
 
 /// The common git directory, and how git is called for the workspace, as a person would type them in
 /// the current directory.
-fn from_here(repository: &Repository) -> (String, String) {
+pub(super) fn from_here(repository: &Repository) -> (String, String) {
     let (common, workspace) = (repository.common_dir(), repository.workspace());
     // Without a current directory everything is named in full.
     let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
@@ -298,7 +306,7 @@ impl Display {
 }
 
 /// What an agent is doing, in a few words; paths of the workspace relative to it.
-fn doing(progress: &runner::Progress, workspace: &str) -> String {
+pub(super) fn doing(progress: &runner::Progress, workspace: &str) -> String {
     match progress {
         runner::Progress::Says(text) | runner::Progress::Note(text) => text.clone(),
         runner::Progress::Runs(command) => format!("$ {command}"),
@@ -330,6 +338,11 @@ impl Observer for Display {
     fn snapshot(&mut self, view: &RunView) -> Vec<u8> {
         let document = json::orchestrator(view, &self.plan, &self.setting, self.clock.now());
         serde_json::to_vec_pretty(&document).unwrap_or_default()
+    }
+
+    fn document(&mut self, view: &RunView) -> serde_json::Value {
+        // Texts and numbers are always representable.
+        serde_json::to_value(json::run(view, &self.setting, self.clock.now())).unwrap_or_default()
     }
 }
 

@@ -1,48 +1,103 @@
-//! Whose a change is, told by the claims alone.
+//! Whose a change is, and what becomes of it.
 //!
-//! Invariant: only a path inside the attempt's own claim can go into its commit, and never one that
-//! another live attempt may have written as well. Comparing trees names no writer, so nothing here
-//! is ever `Certain`.
+//! With the gate, what a tree wrote is known: a change of a path that it was let write is `Certain`, any
+//! other is nobody's. Without it, claims are all there is: comparing trees names no writer.
+//!
+//! Invariant: only a path that the attempt had a lock on can go into its commit, never one that
+//! another live attempt may have written as well, and never (unless its session says so) one that
+//! somebody outside every tree wrote too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::agent::{OnOutsideEdit, OnUndeclared};
 use super::change::{Attribution, Change, Mode};
 use super::claim::Claim;
+use super::event::Measured;
 use super::path::RepoPath;
-use super::record::{Fate, Write};
+use super::record::{Admission, Fate, Write};
 
-/// Judges what an attempt with `claim` changed. `others` are the claims of the other attempts that
-/// hold a lease; `dirty` are the paths that already differed from git when it began.
+/// What is known of an attempt when its changes are judged.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    pub claim: &'a Claim,
+    /// The claims of the other attempts that hold a lease.
+    pub others: &'a [&'a Claim],
+    /// Paths that already differed from git when it began.
+    pub dirty: &'a BTreeSet<RepoPath>,
+    /// Paths that it locked one by one.
+    pub locked: &'a BTreeSet<RepoPath>,
+    pub admitted: &'a BTreeMap<RepoPath, Admission>,
+    /// What the gate let it write; `None`: there is no gate.
+    pub seen: Option<&'a BTreeSet<RepoPath>>,
+    pub on_undeclared: OnUndeclared,
+    pub on_outside_edit: OnOutsideEdit,
+}
+
+/// Judges what an attempt changed. Of what it did beyond its claim only what it is known to have
+/// written is among the result.
 #[must_use]
-pub fn judge(claim: &Claim, others: &[&Claim], dirty: &BTreeSet<RepoPath>, changes: &[Change]) -> Vec<Write> {
-    changes
-        .iter()
+pub fn judge(evidence: &Evidence<'_>, measured: &Measured) -> Vec<Write> {
+    let outside: BTreeSet<&RepoPath> = measured.outside.iter().collect();
+    let known = |change: &&Change| evidence.seen.is_some_and(|seen| seen.contains(&change.path));
+    let changes = measured.own.iter().chain(measured.beyond.iter().filter(known));
+    let mut writes: Vec<Write> = changes
         .map(|change| {
-            let (attribution, fate) = verdict(claim, others, dirty, &change.path);
+            let (attribution, fate) = evidence.verdict(&change.path, outside.contains(&change.path));
             // A commit of another repository is not ours to record, nor to put back.
             let fate = if is_nested(change) { Fate::Leave } else { fate };
             Write { change: change.clone(), attribution, fate }
         })
-        .collect()
+        .collect();
+    writes.sort_by(|a, b| a.change.path.cmp(&b.change.path));
+    writes.dedup_by(|a, b| a.change.path == b.change.path);
+    writes
 }
 
 fn is_nested(change: &Change) -> bool {
     change.after.or(change.before).is_some_and(|entry| entry.mode == Mode::Submodule)
 }
 
-fn verdict(claim: &Claim, others: &[&Claim], dirty: &BTreeSet<RepoPath>, path: &RepoPath) -> (Attribution, Fate) {
-    let exclusive = claim.exclusive_matches(path);
-    let late = || {
-        claim.late_matches(path)
-            && !others.iter().any(|other| other.exclusive_matches(path) || other.late_matches(path))
-    };
-    if !exclusive && !late() {
-        return (Attribution::Unknown, Fate::Leave);
+impl Evidence<'_> {
+    fn verdict(&self, path: &RepoPath, outside: bool) -> (Attribution, Fate) {
+        match self.seen {
+            Some(seen) if seen.contains(path) => (Attribution::Certain, self.fate_of_own(path, outside)),
+            // Nobody's: the gate lets no write of a tree pass unseen.
+            Some(_) => (Attribution::Unknown, Fate::Leave),
+            None => self.inferred(path),
+        }
     }
-    if dirty.contains(path) {
-        (Attribution::Inferred, Fate::SalvageOnly)
-    } else {
-        (Attribution::Inferred, Fate::Commit)
+
+    fn fate_of_own(&self, path: &RepoPath, outside: bool) -> Fate {
+        let own = self.claim.exclusive_matches(path) || self.locked.contains(path);
+        match (own, self.admitted.get(path), self.on_undeclared) {
+            (true, ..) if outside => match self.on_outside_edit {
+                OnOutsideEdit::Fail => Fate::Mixed,
+                OnOutsideEdit::Commit => Fate::CommitMixed,
+            },
+            (true, ..) => self.clean_or_not(path),
+            (false, Some(Admission::Provisional), OnUndeclared::Deny | OnUndeclared::Kill) if !outside => {
+                Fate::SalvageOnly
+            }
+            (false, Some(Admission::Provisional), OnUndeclared::Claim) if !outside => self.clean_or_not(path),
+            _ => Fate::Leave,
+        }
+    }
+
+    fn inferred(&self, path: &RepoPath) -> (Attribution, Fate) {
+        let late = || {
+            let theirs = |other: &&Claim| other.exclusive_matches(path) || other.late_matches(path);
+            self.claim.late_matches(path) && !self.others.iter().any(theirs)
+        };
+        // `locked` are paths that joined its claim in an earlier attempt.
+        if self.claim.exclusive_matches(path) || self.locked.contains(path) || late() {
+            (Attribution::Inferred, self.clean_or_not(path))
+        } else {
+            (Attribution::Unknown, Fate::Leave)
+        }
+    }
+
+    fn clean_or_not(&self, path: &RepoPath) -> Fate {
+        if self.dirty.contains(path) { Fate::SalvageOnly } else { Fate::Commit }
     }
 }
 
@@ -56,31 +111,85 @@ mod tests {
         texts.iter().map(|t| Pattern::new(t).unwrap()).collect()
     }
 
-    fn check(path: &str, expected: (Attribution, Fate)) {
-        let path = RepoPath::new(path.as_bytes()).unwrap();
+    fn path(text: &str) -> RepoPath {
+        RepoPath::new(text.as_bytes()).unwrap()
+    }
+
+    fn change(text: &str) -> Change {
+        let after = Entry { mode: Mode::File, id: ObjectId::from_bytes(&[7; 20]).unwrap() };
+        Change { path: path(text), before: None, after: Some(after) }
+    }
+
+    /// The one change, judged; `seen`: with the gate, which saw it or not; `outside`: written by others.
+    fn judged(text: &str, seen: Option<bool>, outside: bool, policy: (OnUndeclared, OnOutsideEdit)) -> Option<Write> {
         let mine = Claim {
             exclusive: patterns(&["mine", "dirty", "denied"]),
-            late: patterns(&["late", "contested"]),
+            late: patterns(&["late", "contested", "taken"]),
             shared: patterns(&["read"]),
             deny: patterns(&["denied"]),
         };
         let other = Claim { late: patterns(&["contested"]), exclusive: patterns(&["theirs"]), ..Claim::default() };
-        let dirty = [RepoPath::new(b"dirty").unwrap()].into();
-        let after = Entry { mode: Mode::File, id: ObjectId::from_bytes(&[7; 20]).unwrap() };
-        let change = Change { path: path.clone(), before: None, after: Some(after) };
-        let writes = judge(&mine, &[&other], &dirty, std::slice::from_ref(&change));
-        assert_eq!(writes, [Write { change, attribution: expected.0, fate: expected.1 }], "{path}");
+        let wrote = seen.map(|seen| if seen { BTreeSet::from([path(text)]) } else { BTreeSet::new() });
+        let admitted = BTreeMap::from([(path("beside"), Admission::Provisional), (path("warned"), Admission::Warned)]);
+        let evidence = Evidence {
+            claim: &mine,
+            others: &[&other],
+            dirty: &BTreeSet::from([path("dirty")]),
+            locked: &BTreeSet::from([path("taken")]),
+            admitted: &admitted,
+            seen: wrote.as_ref(),
+            on_undeclared: policy.0,
+            on_outside_edit: policy.1,
+        };
+        let outside = if outside { vec![path(text)] } else { Vec::new() };
+        let own = text != "elsewhere";
+        let (own, beyond) = if own { (vec![change(text)], vec![]) } else { (vec![], vec![change(text)]) };
+        let mut writes = judge(&evidence, &Measured { own, beyond, outside });
+        assert!(writes.len() <= 1);
+        writes.pop()
+    }
+
+    fn check(text: &str, seen: Option<bool>, outside: bool, expected: (Attribution, Fate)) {
+        let write = judged(text, seen, outside, Default::default()).expect("a verdict");
+        assert_eq!((write.attribution, write.fate), expected, "{text} {seen:?} {outside}");
     }
 
     #[test]
-    fn only_what_the_claim_covers_is_committed() {
-        check("mine", (Attribution::Inferred, Fate::Commit));
-        check("late", (Attribution::Inferred, Fate::Commit));
-        check("contested", (Attribution::Unknown, Fate::Leave));
-        check("theirs", (Attribution::Unknown, Fate::Leave));
-        check("read", (Attribution::Unknown, Fate::Leave));
-        check("elsewhere", (Attribution::Unknown, Fate::Leave));
-        check("denied", (Attribution::Unknown, Fate::Leave));
-        check("dirty", (Attribution::Inferred, Fate::SalvageOnly));
+    fn without_the_gate_only_what_the_claim_covers_is_committed() {
+        check("mine", None, false, (Attribution::Inferred, Fate::Commit));
+        check("late", None, false, (Attribution::Inferred, Fate::Commit));
+        check("contested", None, false, (Attribution::Unknown, Fate::Leave));
+        check("theirs", None, false, (Attribution::Unknown, Fate::Leave));
+        check("read", None, false, (Attribution::Unknown, Fate::Leave));
+        check("denied", None, false, (Attribution::Unknown, Fate::Leave));
+        check("dirty", None, false, (Attribution::Inferred, Fate::SalvageOnly));
+        assert_eq!(judged("elsewhere", None, false, Default::default()), None);
+    }
+
+    #[test]
+    fn with_the_gate_what_was_not_seen_is_nobodys() {
+        let yes = Some(true);
+        check("mine", yes, false, (Attribution::Certain, Fate::Commit));
+        check("mine", Some(false), false, (Attribution::Unknown, Fate::Leave));
+        check("taken", yes, false, (Attribution::Certain, Fate::Commit));
+        check("late", yes, false, (Attribution::Certain, Fate::Leave));
+        check("dirty", yes, false, (Attribution::Certain, Fate::SalvageOnly));
+        check("beside", yes, false, (Attribution::Certain, Fate::SalvageOnly));
+        check("warned", yes, false, (Attribution::Certain, Fate::Leave));
+        check("elsewhere", yes, false, (Attribution::Certain, Fate::Leave));
+        assert_eq!(judged("elsewhere", Some(false), false, Default::default()), None);
+        check("mine", yes, true, (Attribution::Certain, Fate::Mixed));
+        check("beside", yes, true, (Attribution::Certain, Fate::Leave));
+    }
+
+    #[test]
+    fn policies_decide_about_leftovers_and_mixed_paths() {
+        let fate = |text, outside, undeclared, edit| {
+            judged(text, Some(true), outside, (undeclared, edit)).expect("a verdict").fate
+        };
+        let (fail, commit) = (OnOutsideEdit::Fail, OnOutsideEdit::Commit);
+        assert_eq!(fate("beside", false, OnUndeclared::Claim, fail), Fate::Commit);
+        assert_eq!(fate("beside", false, OnUndeclared::Warn, fail), Fate::Leave);
+        assert_eq!(fate("mine", true, OnUndeclared::Deny, commit), Fate::CommitMixed);
     }
 }

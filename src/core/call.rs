@@ -82,7 +82,7 @@ pub struct Refusal {
     pub why: RefusalReason,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefusedPath {
     /// A path of the workspace.
     Inside(RepoPath),

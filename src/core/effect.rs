@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
-use super::change::{Attribution, ObjectId};
+use super::call::{Answer, CallId, Grant, RefusedPath};
+use super::change::{Attribution, Entry, ObjectId};
+use super::conflict::ConflictId;
 use super::ids::{AttemptId, RunnerName, Slot};
 use super::path::RepoPath;
+use super::reason::{BusyReason, DenialReason};
 use super::record::RunOutcome;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +23,28 @@ pub enum Effect {
     End { id: AttemptId, part: Part, how: Ending },
     /// Tell how long the attempt has been quiet. → `Sampled`
     Sample { id: AttemptId },
+    /// Answer a call that waits. What is at the paths of `keep` becomes part of the attempt's baseline
+    /// before (where it is not yet), and at those of `look_again` in any case. No answer, save `NotKept`.
+    Answer {
+        id: AttemptId,
+        part: Part,
+        call: CallId,
+        answer: Answer,
+        grants: Vec<Grant>,
+        keep: Vec<RepoPath>,
+        look_again: Vec<RepoPath>,
+    },
+    /// The next write of each of these is to be answered EBUSY, once. No answer.
+    Stale { id: AttemptId, paths: Vec<RepoPath> },
+    /// Put this line in the agent's log. No answer.
+    Tell { id: AttemptId, text: Telling },
+    /// Look at a contested file; `expect`: what it should be, `None`: as HEAD has it. → `ConflictChecked`
+    CheckConflict { conflict: ConflictId, path: RepoPath, expect: Expected },
     /// Compare the workspace with the attempt's baseline, within its claim. → `Measured`
     Measure { id: AttemptId },
     /// Make a commit of these paths' present content, under the attempt's private reference; the
     /// other paths are the baseline's. → `Frozen`
-    Freeze { id: AttemptId, purpose: Purpose, paths: Vec<RepoPath>, attribution: Attribution },
+    Freeze { id: AttemptId, purpose: Purpose, paths: Vec<RepoPath>, attribution: Attribution, mixed: Vec<RepoPath> },
     /// Measure and freeze a living attempt's work. → `Checkpointed`
     Checkpoint { id: AttemptId },
     /// Run the verify command; `commit` is the frozen work, `None` where nothing was changed.
@@ -61,6 +81,22 @@ pub enum Ending {
     Orderly { grace: Duration },
     /// SIGKILL.
     AtOnce,
+}
+
+/// What an agent's log is told, so that whoever reads it knows why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Telling {
+    Denied { path: RefusedPath, why: DenialReason },
+    Busied { path: RepoPath, why: BusyReason },
+}
+
+/// What a contested file should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// What the agent that was kept left; `None`: nothing.
+    Left(Option<Entry>),
+    /// What HEAD has.
+    Head,
 }
 
 /// What a frozen commit is for.

@@ -3,9 +3,12 @@
 //! Invariant: an event says what happened and never what to do. Events about an attempt that is no
 //! longer the live one of its agent are ignored by `decide`; they may come late.
 
+use super::call::{CallId, Refusal, Target};
 use super::change::{Change, ObjectId};
-use super::effect::{PlaceIntent, Purpose};
-use super::ids::AttemptId;
+use super::conflict::{ConflictId, Verification, Wish};
+use super::effect::{Part, PlaceIntent, Purpose};
+use super::facts::PathFacts;
+use super::ids::{AgentId, AttemptId};
 use super::path::RepoPath;
 use super::reason::{Exit, Interrupt};
 use super::record::{ProcessId, Summary};
@@ -38,8 +41,25 @@ pub enum Event {
     /// it was not spawned: so many of its processes could not be ended.
     Survived { id: AttemptId, count: u32 },
 
+    /// A call of the tree waits for an answer. → `Effect::Answer`
+    Asked { id: AttemptId, part: Part, call: CallId, targets: Vec<(Target, PathFacts)> },
+    /// The tree was let write these paths.
+    Wrote { id: AttemptId, part: Part, paths: Vec<RepoPath> },
+    /// The tree's shim refused this by itself.
+    Refused { id: AttemptId, part: Part, refusal: Refusal },
+    /// What was at a path before the attempt could not be kept, so the call was refused after all.
+    NotKept { id: AttemptId, part: Part, path: RepoPath, error: String },
+    /// Somebody outside every tree wrote these.
+    OutsideWrite { paths: Vec<RepoPath> },
+    /// Somebody wants a conflict resolved so; `None`: the only open one.
+    ResolveAsked { conflict: Option<ConflictId>, wish: Wish },
+    /// Somebody wants an agent's locks back.
+    ReleaseAsked { agent: AgentId },
+    /// Answer to `CheckConflict`.
+    ConflictChecked { conflict: ConflictId, outcome: Verification },
+
     /// Answer to `Measure`.
-    Measured { id: AttemptId, outcome: Result<Vec<Change>, String> },
+    Measured { id: AttemptId, outcome: Result<Measured, String> },
     /// Answer to `Freeze`.
     Frozen { id: AttemptId, purpose: Purpose, outcome: Result<ObjectId, String> },
     /// Answer to `Checkpoint`; `None`: nothing has changed since the last.
@@ -54,6 +74,17 @@ pub enum Event {
     Restored { id: AttemptId, restored: Vec<RepoPath>, left: Vec<RepoPath> },
     /// Answer to `Survey`: changed paths of the whole tree that no agent's record explains.
     Surveyed { unattributed: Vec<RepoPath> },
+}
+
+/// What differs from the attempt's baseline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Within its claim and the paths that were admitted.
+    pub own: Vec<Change>,
+    /// Elsewhere.
+    pub beyond: Vec<Change>,
+    /// Paths of these that somebody outside every tree wrote since the attempt began.
+    pub outside: Vec<RepoPath>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use super::agent::Plan;
 use super::claim::Claim;
 use super::ids::RunnerName;
 use super::lease::Leases;
+use super::path::RepoPath;
 
 /// The place of an agent in the total order of ranks, from 0.
 pub(crate) type Seat = usize;
@@ -79,11 +80,24 @@ pub(crate) struct Look<'a> {
     pub(crate) order: &'a [usize],
     pub(crate) leases: &'a Leases,
     pub(crate) paused: &'a dyn Fn(&RunnerName) -> bool,
+    /// Single paths that an agent locks (or, waiting, will lock) beside its claim.
+    pub(crate) extra: &'a dyn Fn(Seat) -> &'a BTreeSet<RepoPath>,
 }
 
 impl Look<'_> {
     fn claim(&self, seat: Seat) -> &Claim {
         &self.plan.agents[self.order[seat]].claim
+    }
+
+    fn takes_no_lock(&self, seat: Seat) -> bool {
+        self.claim(seat).takes_no_lock() && (self.extra)(seat).is_empty()
+    }
+
+    /// Do the two meet at a path that one of them locks by itself?
+    fn extras_meet(&self, one: Seat, other: Seat) -> bool {
+        let (ours, theirs) = ((self.extra)(one), (self.extra)(other));
+        let hits = |paths: &BTreeSet<RepoPath>, claim: &Claim| paths.iter().any(|path| claim.locks(path));
+        hits(ours, self.claim(other)) || hits(theirs, self.claim(one)) || ours.iter().any(|path| theirs.contains(path))
     }
 
     fn runner_full(&self, runner: &RunnerName) -> bool {
@@ -126,6 +140,26 @@ impl Queue {
     /// What its line is parked behind; `None`: nothing is known to stop it but the lack of a slot.
     pub(crate) fn obstacle(&self, seat: Seat) -> Option<Obstacle> {
         self.lines[self.line_of[seat]].parked
+    }
+
+    /// Gives an agent that stands in no line a line of its own: its locks are no longer those of others
+    /// that declared the same.
+    pub(crate) fn stand_alone(&mut self, seat: Seat) {
+        let runner = self.lines[self.line_of[seat]].runner.clone();
+        self.line_of[seat] = self.lines.len();
+        self.of_runner.entry(runner.clone()).or_default().push(self.lines.len());
+        self.lines.push(Line { runner, members: BTreeSet::new(), parked: None });
+    }
+
+    /// Does anybody wait for what this agent holds?
+    pub(crate) fn is_waited_for(&self, seat: Seat) -> bool {
+        self.behind.get(&seat).is_some_and(|lines| !lines.is_empty())
+    }
+
+    /// The first in line, of higher rank than `seat`, that has reserved this path.
+    pub(crate) fn reserved_by(&self, look: &Look<'_>, seat: Seat, path: &RepoPath) -> Option<Seat> {
+        let reserves = |by: Seat| look.claim(by).locks(path) || (look.extra)(by).contains(path);
+        self.reserving.iter().map(|&(by, _)| by).take_while(|&by| by < seat).find(|&by| reserves(by))
     }
 
     /// Lets an agent join its line.
@@ -212,18 +246,19 @@ impl Queue {
 
     /// The holders of leases that exclude this agent's claim.
     pub(crate) fn holders(look: &Look<'_>, seat: Seat) -> Vec<Seat> {
-        let claim = look.claim(seat);
-        if claim.takes_no_lock() {
+        if look.takes_no_lock(seat) {
             return Vec::new();
         }
-        look.leases.holders().filter(|&holder| claim.excludes(look.claim(holder))).collect()
+        let claim = look.claim(seat);
+        let excludes = |&holder: &Seat| claim.excludes(look.claim(holder)) || look.extras_meet(seat, holder);
+        look.leases.holders().filter(excludes).collect()
     }
 
     fn obstacle_of(&mut self, look: &Look<'_>, first: Seat, line: LineNo) -> Option<Obstacle> {
         if (look.paused)(&self.lines[line].runner) {
             return Some(Obstacle::RunnerPaused);
         }
-        if !look.claim(first).takes_no_lock() {
+        if !look.takes_no_lock(first) {
             if let Some(holder) = look.leases.holders().find(|&holder| self.excludes(look, first, holder)) {
                 return Some(Obstacle::Lease(holder));
             }
@@ -242,6 +277,9 @@ impl Queue {
     fn excludes(&mut self, look: &Look<'_>, one: Seat, other: Seat) -> bool {
         let (a, b) = (self.line_of[one], self.line_of[other]);
         let pair = (a.min(b), a.max(b));
+        if look.extras_meet(one, other) {
+            return true;
+        }
         if let Some(&known) = self.pairs.get(&pair) {
             return known;
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::call::RefusedPath;
+use super::conflict::ConflictId;
 use super::ids::{AgentId, RunnerName};
 use super::lifecycle::State;
 use super::moment::Moment;
@@ -91,11 +93,32 @@ pub enum EndReason {
         count: u32,
     },
 
+    /// It was told to look at these paths again, and did not write them afterwards.
+    Busy {
+        paths: Vec<RepoPath>,
+    },
+    /// It left files beside its claim that it did not declare.
+    Leftovers {
+        paths: Vec<RepoPath>,
+    },
+    /// Every write was refused.
+    AllDenied {
+        paths: Vec<RefusedPath>,
+    },
+    /// Some writes were refused, and `on_denied` is `fail`.
+    Denied {
+        paths: Vec<RefusedPath>,
+    },
+
     // TIMEOUT
     Timeout {
         after: Duration,
     },
     IdleTimeout {
+        after: Duration,
+    },
+    /// It showed no sign of life for so long while another agent waited for its lock.
+    LockTimeout {
         after: Duration,
     },
 
@@ -104,6 +127,30 @@ pub enum EndReason {
     Interrupted(Interrupt),
     /// Somebody asked for it.
     Stopped,
+    /// Its locks were taken away by hand.
+    LocksReleased,
+    /// It wrote what it did not declare, and `on_undeclared` is `kill`.
+    Undeclared {
+        path: RepoPath,
+    },
+    /// It lost a conflict.
+    Conflict {
+        conflict: ConflictId,
+        path: RepoPath,
+        with: AgentId,
+    },
+    /// It met a lock; it waits behind it where it can be tried again.
+    WaitsBehind {
+        conflict: ConflictId,
+        path: RepoPath,
+        with: AgentId,
+    },
+    /// An agent that comes before it needed its file; it is tried again where it can.
+    Outranked {
+        conflict: ConflictId,
+        path: RepoPath,
+        with: AgentId,
+    },
     /// Its shim died, so it could not be watched any more; what was left of its tree was ended.
     ShimLost,
 
@@ -149,9 +196,20 @@ impl EndReason {
             | Self::OutsideEdit { .. }
             | Self::Git { .. }
             | Self::Hook { .. }
-            | Self::Survivors { .. } => State::Failed,
-            Self::Timeout { .. } | Self::IdleTimeout { .. } => State::Timeout,
-            Self::Interrupted(_) | Self::Stopped | Self::ShimLost => State::Terminated,
+            | Self::Survivors { .. }
+            | Self::Busy { .. }
+            | Self::Leftovers { .. }
+            | Self::AllDenied { .. }
+            | Self::Denied { .. } => State::Failed,
+            Self::Timeout { .. } | Self::IdleTimeout { .. } | Self::LockTimeout { .. } => State::Timeout,
+            Self::Interrupted(_)
+            | Self::Stopped
+            | Self::LocksReleased
+            | Self::Undeclared { .. }
+            | Self::Conflict { .. }
+            | Self::WaitsBehind { .. }
+            | Self::Outranked { .. }
+            | Self::ShimLost => State::Terminated,
             Self::DependencyFailed { .. } | Self::PhaseFailed { .. } | Self::LimitReached(_) => State::Skipped,
         }
     }
@@ -163,6 +221,44 @@ impl EndReason {
         matches!(self.state(), State::Failed | State::Timeout)
             && !matches!(self, Self::BranchMoved | Self::DirtyClaim { .. } | Self::Survivors { .. })
     }
+}
+
+/// Why a call was refused (EACCES).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DenialReason {
+    /// It belongs to git, or to the supervisor.
+    Git,
+    /// The agent's own `deny` matches.
+    Deny,
+    /// No claim of the agent matches.
+    Undeclared,
+    /// Git ignores the file, and it was there before the run.
+    ProtectedIgnored,
+    /// Git ignores it, and `ignored` is `enforce`.
+    IgnoredEnforced,
+    /// Another running agent has a lock on it.
+    Conflict { conflict: ConflictId, holder: AgentId },
+    /// `on_undeclared` is `claim`, but an agent that waits has reserved it.
+    Reserved { by: AgentId },
+    /// A verify command writes nothing but what git ignores.
+    Verify,
+    /// Where the call would write could not be found out.
+    Unresolved,
+    /// There was no answer in time.
+    NoAnswer,
+    /// More paths beneath a directory than can be judged at once.
+    TooLarge,
+    /// What was there could not be kept (bounded text).
+    NotKept { error: String },
+}
+
+/// Why a call was told to look again (EBUSY).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusyReason {
+    /// Another running agent holds the path at this moment.
+    Held { by: AgentId },
+    /// Somebody else changed it since the attempt last looked.
+    Stale,
 }
 
 /// A limit of the whole session.

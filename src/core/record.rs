@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use super::call::{RefusedPath, Touch};
 use super::change::{Attribution, Change, ObjectId};
+use super::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use super::effect::{Ending, Part, PlaceIntent, Purpose};
 use super::ids::{AgentId, AttemptId, RunId, RunnerName, Slot};
 use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
-use super::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use super::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,11 @@ pub enum Fact {
         part: Part,
         how: Ending,
         reason: EndReason,
+    },
+    /// Somebody waits for the attempt's locks; the next look at how long it has been quiet is due then.
+    LockWatched {
+        id: AttemptId,
+        next: Moment,
     },
     /// A quiet attempt is looked at, or was and is let live; the next look is due then.
     Sampled {
@@ -155,6 +162,65 @@ pub enum Fact {
         agent: AgentId,
         state: State,
         reason: Option<EndReason>,
+    },
+
+    /// Its tree was let write these paths, for the first time (or again after it had been told to look
+    /// again): certain.
+    Wrote {
+        id: AttemptId,
+        paths: Vec<RepoPath>,
+    },
+    /// A call of its tree was refused; written once for each path and reason.
+    Denied {
+        id: AttemptId,
+        part: Part,
+        path: RefusedPath,
+        touch: Touch,
+        why: DenialReason,
+    },
+    /// A call of its tree was told to look again.
+    Busied {
+        id: AttemptId,
+        path: RepoPath,
+        why: BusyReason,
+    },
+    /// It holds an exclusive lock on this very path from here on.
+    Locked {
+        id: AttemptId,
+        path: RepoPath,
+        how: Lockings,
+    },
+    /// It may write this path although it did not claim it.
+    Admitted {
+        id: AttemptId,
+        path: RepoPath,
+        how: Admission,
+    },
+    ConflictFound(Found),
+    ConflictAnalysed {
+        conflict: ConflictId,
+        analysis: Analysis,
+    },
+    ConflictRecommended {
+        conflict: ConflictId,
+        recommendation: Recommendation,
+    },
+    ConflictResolved {
+        conflict: ConflictId,
+        resolution: Resolution,
+        by: Decider,
+    },
+    /// The intent to look at the contested file.
+    ConflictChecked {
+        conflict: ConflictId,
+    },
+    ConflictVerified {
+        conflict: ConflictId,
+        outcome: Verification,
+    },
+    /// Somebody outside every tree wrote these.
+    OutsideWrite {
+        paths: Vec<RepoPath>,
     },
 
     Surveyed {
@@ -256,6 +322,40 @@ pub enum Fate {
     SalvageOnly,
     /// It is left in the tree and reported.
     Leave,
+    /// Somebody outside every tree wrote it too: it is salvaged, and not put back.
+    Mixed,
+    /// The same, but it goes into the commit, which says so.
+    CommitMixed,
+}
+
+impl Fate {
+    /// Does it go into the attempt's commit?
+    #[must_use]
+    pub fn commits(self) -> bool {
+        matches!(self, Self::Commit | Self::CommitMixed)
+    }
+}
+
+/// Why a lock on a single path was granted while the attempt runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockings {
+    /// Its `late` claim matches.
+    Late,
+    /// `on_undeclared = "claim"`.
+    Claimed,
+    /// It won a conflict, and the loser is gone.
+    Won,
+}
+
+/// Why an attempt may write a path that it has no lock on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A new file beside a claimed path; by the end it has to be gone.
+    Provisional,
+    /// `on_undeclared = "warn"`.
+    Warned,
+    /// Git ignores it, and it was made in this run.
+    Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,6 +384,13 @@ pub enum RequeueReason {
     Retry(EndReason),
     /// The provider's rate limit; costs none.
     RateLimit,
+    /// Paths that it was told to look at again and did not write since: they join its exclusive claim.
+    /// Costs none.
+    Busy { paths: Vec<RepoPath> },
+    /// It waits behind the lock that it met, which joins its exclusive claim. Costs none.
+    Conflict { conflict: ConflictId, path: RepoPath },
+    /// An agent that comes before it needed its file. Costs none.
+    Outranked { conflict: ConflictId },
 }
 
 /// How a run ended.

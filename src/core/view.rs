@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use super::call::RefusedPath;
 use super::change::{Attribution, ObjectId};
+use super::conflict::{Analysis, Decider, Found, Recommendation, Resolution, Verification};
 use super::ids::{AgentId, Attempt, RunId, RunnerName};
 use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
-use super::reason::{EndReason, Exit, WaitReason};
+use super::reason::{DenialReason, EndReason, Exit, WaitReason};
 use super::record::{Layers, Need, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub struct RunView {
     pub max_concurrent: u32,
     /// In rank order.
     pub agents: Vec<AgentView>,
+    pub conflicts: Vec<ConflictView>,
     pub unattributed: Vec<RepoPath>,
     pub ended_at: Option<Moment>,
 }
@@ -68,6 +71,10 @@ pub struct AgentView {
     /// Paths that it changed and that are neither committed nor put back: nested repositories, and all
     /// of them where nothing was to be put back or could be kept.
     pub in_tree: Vec<RepoPath>,
+    /// What was refused to its latest attempt, each path and reason once.
+    pub denied: Vec<DeniedView>,
+    /// Paths that it wrote undeclared, as `on_undeclared = "warn"` lets it.
+    pub warned: Vec<RepoPath>,
     pub needs: Vec<Need>,
     pub message: Option<String>,
     pub commit: Option<ObjectId>,
@@ -95,6 +102,24 @@ pub struct LocksView {
     pub exclusive: Vec<String>,
     pub late: Vec<String>,
     pub shared: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeniedView {
+    pub path: RefusedPath,
+    pub why: DenialReason,
+}
+
+/// A conflict, as far as it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictView {
+    pub found_at: Moment,
+    pub found: Found,
+    pub analysis: Option<Analysis>,
+    pub recommendation: Option<Recommendation>,
+    /// `None`: it is open.
+    pub resolution: Option<(Resolution, Decider)>,
+    pub verification: Option<Verification>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

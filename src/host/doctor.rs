@@ -90,6 +90,7 @@ pub fn examine(directory: &Path) -> Vec<Finding> {
         Err(error) => absent("codex", "codex", "not found".to_owned(), &hint(error.hint)),
     });
     findings.push(codex_login(codex_home.as_deref()));
+    findings.push(build_daemons(|name| program(name).is_ok()));
     findings.push(match program("claude") {
         Ok(entry) => version("claude", "claude", &entry),
         Err(error) => absent("claude", "claude", "not found".to_owned(), &hint(error.hint)),
@@ -258,6 +259,19 @@ fn delegation(probed: Result<PathBuf, CgroupUnavailable>) -> Finding {
     }
 }
 
+/// Programs that keep a daemon for all who build: what it writes is in no agent's tree. Those of
+/// gradle and nx are switched off in agents' environments.
+fn build_daemons(there: impl Fn(&str) -> bool) -> Finding {
+    const CHECK: &str = "build_daemons";
+    const TITLE: &str = "build daemons";
+    let found: Vec<&str> = ["bazel", "bazelisk", "watchman"].into_iter().filter(|name| there(name)).collect();
+    if found.is_empty() {
+        return ok(CHECK, TITLE, "none that agents would share".to_owned());
+    }
+    let help = "what a shared daemon writes is nobody's: `startup --batch` in .bazelrc, no watchman in agents' tools";
+    absent(CHECK, TITLE, format!("shared ones may run: {}", found.join(", ")), help)
+}
+
 /// Only whether a login is there; its file is not opened.
 fn codex_login(home: Option<&Path>) -> Finding {
     const TITLE: &str = "codex login";
@@ -344,6 +358,12 @@ mod tests {
         check(&seccomp(Some("errno trace")), Verdict::Absent, "not available; not used by this version");
         let found = "8192 watches, 128 instances; not used by this version";
         check(&inotify(Some("8192"), Some("128")), Verdict::Ok, found);
+    }
+
+    #[test]
+    fn daemons_that_agents_would_share_are_named() {
+        check(&build_daemons(|_| false), Verdict::Ok, "none that agents would share");
+        check(&build_daemons(|name| name != "bazelisk"), Verdict::Absent, "shared ones may run: bazel, watchman");
     }
 
     #[test]

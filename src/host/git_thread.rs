@@ -1,7 +1,7 @@
-//! The one thread that git work is done on.
+//! A thread that git work is done on.
 //!
-//! Invariant: jobs run in the order they were posted, each with the repository to itself; git work
-//! never blocks the loop. What a job returns is posted back as news.
+//! Invariant: jobs run in the order they were posted, each with the thread's repository to itself; git
+//! work never blocks the loop. What a job returns is posted back as news.
 
 use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
@@ -20,11 +20,11 @@ pub struct GitThread<N> {
 }
 
 impl<N: Send + 'static> GitThread<N> {
-    /// Moves `repository` to a thread of its own that answers to `news`. The number of jobs that can
-    /// wait is bounded by their source: every attempt has at most a few at a time.
-    pub fn start(mut repository: Repository, news: mpsc::Sender<N>) -> std::io::Result<Self> {
+    /// Moves `repository` to a thread of its own, called `name`, that answers to `news`. The number of
+    /// jobs that can wait is bounded by their source: every attempt has at most a few at a time.
+    pub fn start(name: &str, mut repository: Repository, news: mpsc::Sender<N>) -> std::io::Result<Self> {
         let (jobs, queue) = std_mpsc::channel::<Job<N>>();
-        let thread = thread::Builder::new().name("git".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             for job in queue {
                 // Nobody listens any more when the driver has ended; the work is still done.
                 if let Some(answer) = job(&mut repository) {

@@ -5,10 +5,15 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod control;
 pub mod doctor;
 pub mod driver;
+pub mod follow;
 pub mod git;
 pub mod git_thread;
+pub mod lookups;
+pub mod past;
 pub mod process;
 pub mod signals;
 pub mod state;
+pub mod watch;

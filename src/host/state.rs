@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use rustix::event::{Timespec, poll};
 
 use crate::core::ids::{AttemptId, RunId};
 
@@ -28,6 +29,10 @@ pub struct Hold {
     lock: Flock<File>,
 }
 
+/// Tries to take the lock, and the pause between two.
+const LOCK_TRIES: u32 = 4;
+const LOCK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
 /// The most that is read of what a lock file says.
 const MAX_HOLDER: u64 = 512;
 
@@ -35,11 +40,11 @@ impl Hold {
     /// Takes the lock of the repository whose common git directory this is, and says who we are.
     /// `who` is one line: process, since when, which session.
     pub fn take(common_dir: &Path, who: &str) -> Result<Self, StateError> {
-        let root = common_dir.join("supervise");
+        let root = state_root(common_dir);
         make_dir(&root)?;
         let path = root.join("lock");
         let at = |source| StateError::Io { path: path.clone(), source };
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -48,7 +53,19 @@ impl Hold {
             .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
             .open(&path)
             .map_err(at)?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let mut tries = 1;
+        let lock = loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // Somebody who looks whether it is held has it for a moment.
+                Err((again, nix::errno::Errno::EWOULDBLOCK)) if tries < LOCK_TRIES => {
+                    let _ = poll(&mut [], Some(&LOCK_PAUSE));
+                    tries += 1;
+                    file = again;
+                }
+                done => break done,
+            }
+        };
+        let lock = match lock {
             Ok(lock) => lock,
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
                 let mut holder = String::new();
@@ -98,6 +115,27 @@ impl Drop for Hold {
     }
 }
 
+/// The directory of all runs' state in a repository's common git directory.
+#[must_use]
+pub fn state_root(common_dir: &Path) -> PathBuf {
+    common_dir.join("supervise")
+}
+
+/// Does a supervisor hold the repository whose state this is? The lock is not taken away from one that
+/// is about to start: it tries again (see [`Hold::take`]).
+pub fn is_held(root: &Path) -> io::Result<bool> {
+    let file = match File::open(root.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
 /// One run's directory.
 #[derive(Clone, Debug)]
 pub struct RunDir {
@@ -106,6 +144,12 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// The directory of a run below [`state_root`].
+    #[must_use]
+    pub fn of(root: &Path, run: &RunId) -> Self {
+        Self { path: root.join("runs").join(run.as_str()), snapshot: root.join("orchestrator.json") }
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -114,6 +158,12 @@ impl RunDir {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
+    }
+
+    /// What the records of the journal are applied to.
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
     }
 
     /// The directory of an attempt's logs, baseline and exit record. Ids hold no `/`.
@@ -163,7 +213,9 @@ mod tests {
         let first = Hold::take(dir.path(), "pid 1, session a").unwrap();
         let second = Hold::take(dir.path(), "pid 2").unwrap_err();
         assert!(second.to_string().contains("pid 1, session a"), "{second}");
+        assert!(is_held(&state_root(dir.path())).unwrap());
         drop(first);
+        assert!(!is_held(&state_root(dir.path())).unwrap());
         Hold::take(dir.path(), "pid 3").unwrap();
     }
 

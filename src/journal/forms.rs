@@ -12,16 +12,18 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::wire::{Wire, mirrored, via};
+use crate::core::call::{RefusedPath, Touch};
 use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use crate::core::effect::{Ending, Part, PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::reason::{EndReason, Exit, Interrupt, WaitReason};
+use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, WaitReason};
 use crate::core::record::{
-    Fact, Fate, Layers, Need, ProcessId, RateLimit, RequeueReason, RunOpened, RunOutcome, StopCause, Summary, Trouble,
-    Usage, Write,
+    Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, RequeueReason, RunOpened, RunOutcome,
+    StopCause, Summary, Trouble, Usage, Write,
 };
 
 mirrored! {
@@ -198,6 +200,89 @@ enum FactForm {
         #[serde(with = "via")]
         reason: Option<EndReason>,
     },
+    LockWatched {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        next: Moment,
+    },
+    Wrote {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Denied {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        part: Part,
+        #[serde(with = "via")]
+        path: RefusedPath,
+        #[serde(with = "via")]
+        touch: Touch,
+        #[serde(with = "via")]
+        why: DenialReason,
+    },
+    Busied {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        why: BusyReason,
+    },
+    Locked {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        how: Lockings,
+    },
+    Admitted {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        how: Admission,
+    },
+    ConflictFound(#[serde(with = "via")] Found),
+    ConflictAnalysed {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(flatten, with = "via")]
+        analysis: Analysis,
+    },
+    ConflictRecommended {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        recommendation: Recommendation,
+    },
+    ConflictResolved {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        resolution: Resolution,
+        #[serde(with = "via")]
+        by: Decider,
+    },
+    ConflictChecked {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+    },
+    ConflictVerified {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        outcome: Verification,
+    },
+    OutsideWrite {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
     Surveyed {
         #[serde(with = "via")]
         unattributed: Vec<RepoPath>,
@@ -319,6 +404,8 @@ enum FateForm {
     Commit,
     SalvageOnly,
     Leave,
+    Mixed,
+    CommitMixed,
 }
 
 #[derive(Serialize, Deserialize)]

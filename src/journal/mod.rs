@@ -7,14 +7,19 @@
 //! Deliberately absent: what the records mean (`core`), when to sync and on which thread (`host`),
 //! text for people (`render`).
 
+mod follow;
 mod forms;
+mod gate;
 mod line;
+mod plan;
 mod read;
 mod reasons;
 mod wire;
 mod write;
 
+pub use follow::Follow;
 pub use line::{Entry, Header, MAX_LINE, VERSION, event_line};
+pub use plan::{KeptPlan, PLAN_VERSION, PlanError, read_plan, write_plan};
 pub use read::{Replay, Torn, read};
 pub use write::{Appended, Committed, Journal, SyncPoint, Synced};
 

@@ -70,7 +70,7 @@ pub fn read(path: &Path) -> Result<Replay, JournalError> {
     Ok(Replay { header, entries, len, torn: None })
 }
 
-fn header(path: &Path, text: &[u8]) -> Result<Header, JournalError> {
+pub(super) fn header(path: &Path, text: &[u8]) -> Result<Header, JournalError> {
     let path = path.to_owned();
     match line::read_header(text) {
         FirstLine::Header(header) if line::is_sound(text) => Ok(header),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::wire::{Wire, mirrored, via};
+use crate::core::call::RefusedPath;
+use crate::core::conflict::ConflictId;
 use crate::core::ids::{AgentId, RunnerName};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
@@ -69,6 +71,20 @@ enum TroubleForm {
 enum RequeueReasonForm {
     Retry(#[serde(with = "under_after")] EndReason),
     RateLimit,
+    Busy {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Conflict {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        path: RepoPath,
+    },
+    Outranked {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +136,55 @@ enum EndReasonForm {
     },
     Survivors {
         count: u32,
+    },
+    Busy {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Leftovers {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    AllDenied {
+        #[serde(with = "via")]
+        paths: Vec<RefusedPath>,
+    },
+    Denied {
+        #[serde(with = "via")]
+        paths: Vec<RefusedPath>,
+    },
+    LockTimeout {
+        #[serde(rename = "after_ms", with = "via")]
+        after: Duration,
+    },
+    LocksReleased,
+    Undeclared {
+        #[serde(with = "via")]
+        path: RepoPath,
+    },
+    Conflict {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        with: AgentId,
+    },
+    WaitsBehind {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        with: AgentId,
+    },
+    Outranked {
+        #[serde(with = "via")]
+        conflict: ConflictId,
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        with: AgentId,
     },
     Timeout {
         #[serde(rename = "after_ms", with = "via")]

@@ -14,6 +14,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::core::change::{Mode, ObjectId};
+use crate::core::conflict::ConflictId;
 use crate::core::ids::{AgentId, Attempt, RunId, RunnerName, Slot};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
@@ -123,7 +124,7 @@ macro_rules! number {
     )+};
 }
 
-number!(Moment(u64), Attempt(u32), Slot(u32));
+number!(Moment(u64), Attempt(u32), Slot(u32), ConflictId(u32));
 
 impl Wire for Duration {
     fn to_wire<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {

@@ -7,17 +7,21 @@
 
 use std::collections::BTreeMap;
 
-use super::reason::{end_text, interrupt_text, limit_text, requeue_text, trouble_text, wait_text};
+use super::conflict;
+use super::reason::{
+    busy_text, denial_text, end_text, interrupt_text, limit_text, refused_path, requeue_text, trouble_text, wait_text,
+};
 use super::style::{Tone, of_state};
 use super::text::{duration, pad, plural, printable, some_of, truncate};
 use super::{Setting, attempt_reference};
 use crate::core::change::ObjectId;
+use crate::core::conflict::{ConflictId, Found, Recommendation};
 use crate::core::effect::Part;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::reason::{EndReason, WaitReason};
-use crate::core::record::{Fact, Fate, Record, RunOpened, RunOutcome, StopCause, Trouble};
+use crate::core::record::{Admission, Fact, Lockings, Record, RunOpened, RunOutcome, StopCause, Trouble};
 
 /// Columns of the agent's id; longer ids are cut.
 const MAX_ID: usize = 32;
@@ -34,6 +38,7 @@ pub struct EventLines {
     column: usize,
     agents: BTreeMap<AgentId, Memory>,
     completed: usize,
+    conflicts: BTreeMap<ConflictId, (Found, Option<Recommendation>)>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +62,15 @@ struct Line {
 impl EventLines {
     #[must_use]
     pub fn new(setting: Setting) -> Self {
-        Self { setting, run: None, opened: Moment::ZERO, column: MIN_ID, agents: BTreeMap::new(), completed: 0 }
+        Self {
+            setting,
+            run: None,
+            opened: Moment::ZERO,
+            column: MIN_ID,
+            agents: BTreeMap::new(),
+            completed: 0,
+            conflicts: BTreeMap::new(),
+        }
     }
 
     #[must_use]
@@ -89,7 +102,7 @@ impl EventLines {
                 self.agents.insert(id.agent.clone(), memory);
             }
             Fact::WriteSet { id, writes } => {
-                self.memory(id).files = writes.iter().filter(|w| w.fate == Fate::Commit).count();
+                self.memory(id).files = writes.iter().filter(|w| w.fate.commits()).count();
             }
             // What was frozen to be committed is kept as well when the attempt does not complete.
             Fact::Frozen { id, .. } => self.memory(id).salvaged = true,
@@ -99,6 +112,14 @@ impl EventLines {
                 memory.index_left = index_left.len();
             }
             Fact::AgentEnded { state: State::Completed, .. } => self.completed += 1,
+            Fact::ConflictFound(found) => {
+                self.conflicts.insert(found.conflict, (found.clone(), None));
+            }
+            Fact::ConflictRecommended { conflict, recommendation } => {
+                if let Some(known) = self.conflicts.get_mut(conflict) {
+                    known.1 = Some(*recommendation);
+                }
+            }
             _ => {}
         }
     }
@@ -139,6 +160,14 @@ impl EventLines {
                 let text = format!("changed by nobody in this run: {} (git status)", some_of(unattributed, 5));
                 Some(run_line(Tone::Warning, "left alone", text))
             }
+            Fact::ConflictFound(_)
+            | Fact::ConflictAnalysed { .. }
+            | Fact::ConflictRecommended { .. }
+            | Fact::ConflictResolved { .. }
+            | Fact::ConflictVerified { .. } => self.conflict(&record.fact),
+            Fact::OutsideWrite { paths } => {
+                Some(run_line(Tone::Quiet, "outside", format!("somebody outside the run wrote {}", some_of(paths, 5))))
+            }
             Fact::AgentWaits { agent, reason } => self.waits(agent, reason),
             Fact::AgentEnded { agent, state, reason } => Some(self.agent_ended(at, agent, *state, reason.as_ref())),
             other => self.attempt(at, other),
@@ -160,6 +189,19 @@ impl EventLines {
                     summary.needs.iter().map(|n| format!("{} ({})", printable(&n.path), printable(&n.why))).collect();
                 let text = format!("{}: add it to `files` of this agent if it should have it", some_of(&needs, 3));
                 line(id, Tone::Warning, "asks for", text)
+            }
+            Fact::Denied { id, path, why, .. } => {
+                line(id, Tone::Warning, "denied", format!("{}: {}", refused_path(path), denial_text(why)))
+            }
+            Fact::Busied { id, path, why } => line(id, Tone::Quiet, "busy", format!("{path}: {}", busy_text(why))),
+            Fact::Locked { id, path, how: Lockings::Claimed } => line(
+                id,
+                Tone::Quiet,
+                "locked",
+                format!("{path}, which it had not declared (on_undeclared = \"claim\")"),
+            ),
+            Fact::Admitted { id, path, how: Admission::Warned } => {
+                line(id, Tone::Warning, "undeclared", format!("{path}: allowed, and not committed; add it to `files`"))
             }
             Fact::VerifyStarted { id } => line(id, Tone::Active, "verifying", String::new()),
             Fact::Verified { id, exit, took, .. } if exit.success() => {
@@ -185,6 +227,29 @@ impl EventLines {
                 }
                 parts.extend(self.evidence(&id.agent));
                 line(id, Tone::Warning, "retry", parts.join("; "))
+            }
+            _ => None,
+        }
+    }
+
+    /// The seed's workflow, a line a step.
+    fn conflict(&self, fact: &Fact) -> Option<Line> {
+        let known = |id: &ConflictId| self.conflicts.get(id);
+        let line = |tone, verb, details| Some(Line { who: String::new(), tone, verb, details });
+        match fact {
+            Fact::ConflictFound(found) => line(Tone::Bad, "CONFLICT:", conflict::found_text(found)),
+            Fact::ConflictAnalysed { conflict, analysis } => {
+                line(Tone::Quiet, "analysed", conflict::analysis_text(&known(conflict)?.0, analysis))
+            }
+            Fact::ConflictRecommended { conflict, recommendation } => {
+                line(Tone::Quiet, "advice", conflict::recommendation_text(&known(conflict)?.0, *recommendation))
+            }
+            Fact::ConflictResolved { conflict, resolution, by } => {
+                line(Tone::Warning, "resolved", conflict::resolution_text(&known(conflict)?.0, *resolution, *by))
+            }
+            Fact::ConflictVerified { conflict, outcome } => {
+                let (tone, text) = conflict::verification_text(*conflict, outcome);
+                line(tone, "verified", text)
             }
             _ => None,
         }

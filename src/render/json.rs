@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::reason::{why_kind, why_text};
+use super::conflict::{self, ConflictDocument};
+use super::reason::{denial_kind, denial_text, refused_path, why_kind, why_text};
 use super::{Setting, wall};
 use crate::core::agent::Plan;
 use crate::core::ids::AgentId;
@@ -16,7 +17,7 @@ use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::reason::Exit;
-use crate::core::view::{AgentView, RunState, RunView};
+use crate::core::view::{AgentView, DeniedView, RunState, RunView};
 
 /// The version of both documents.
 pub const VERSION: u32 = 1;
@@ -32,7 +33,7 @@ pub struct RunDocument {
     head: Option<String>,
     layers: Layers,
     agents: Vec<AgentDocument>,
-    conflicts: Vec<Conflict>,
+    conflicts: Vec<ConflictDocument>,
     unattributed: Vec<String>,
 }
 
@@ -61,6 +62,10 @@ struct AgentDocument {
     exit: Option<ExitDocument>,
     writes: Vec<String>,
     denied: Vec<String>,
+    /// The same with the reason for each.
+    denials: Vec<Denial>,
+    /// Written undeclared, as `on_undeclared = "warn"` lets it.
+    warned: Vec<String>,
     /// Changed paths that are in the tree and not in a commit.
     in_tree: Vec<String>,
     needs: Vec<Need>,
@@ -108,10 +113,12 @@ struct Usage {
     output_tokens: u64,
 }
 
-/// A conflict between two agents. Nothing in this version detects one while agents run, so the
-/// list is always empty; its place in the document is kept.
 #[derive(Clone, Debug, Serialize)]
-enum Conflict {}
+struct Denial {
+    path: String,
+    kind: &'static str,
+    text: String,
+}
 
 /// The document of a run, as of `now` (which ends the durations of what still runs).
 #[must_use]
@@ -125,7 +132,7 @@ pub fn run(view: &RunView, setting: &Setting, now: Moment) -> RunDocument {
         head: view.head.map(|id| id.to_string()),
         layers: Layers { gate: view.layers.gate, watch: view.layers.watch, cgroup: view.layers.cgroup },
         agents: view.agents.iter().map(|agent| agent_document(agent, setting, now)).collect(),
-        conflicts: Vec::new(),
+        conflicts: view.conflicts.iter().map(conflict::document).collect(),
         unattributed: texts(&view.unattributed),
     }
 }
@@ -164,7 +171,9 @@ fn agent_document(agent: &AgentView, setting: &Setting, now: Moment) -> AgentDoc
         duration_ms: duration.map(millis),
         exit: agent.exit.map(exit_document),
         writes: texts(&agent.writes),
-        denied: Vec::new(),
+        denied: denied_paths(agent),
+        denials: agent.denied.iter().map(denial).collect(),
+        warned: texts(&agent.warned),
         in_tree: texts(&agent.in_tree),
         needs: agent.needs.iter().map(|n| Need { path: n.path.clone(), why: n.why.clone() }).collect(),
         commit: agent.commit.map(|id| id.to_string()),
@@ -188,7 +197,7 @@ pub struct Orchestrator {
     /// Pattern → who holds it now.
     file_locks: BTreeMap<String, Vec<Holder>>,
     dependencies: BTreeMap<String, Vec<String>>,
-    conflicts: Vec<Conflict>,
+    conflicts: Vec<ConflictDocument>,
     coordination_rules: Rules,
 }
 
@@ -274,14 +283,25 @@ pub fn orchestrator(view: &RunView, plan: &Plan, setting: &Setting, now: Moment)
             .filter(|a| !a.depends_on.is_empty())
             .map(|a| (a.id.to_string(), ids(&a.depends_on)))
             .collect(),
-        conflicts: Vec::new(),
+        conflicts: view.conflicts.iter().map(conflict::document).collect(),
         coordination_rules: Rules {
             max_concurrent_agents: view.max_concurrent,
             max_agents_per_file: 1,
             lock_release: "when the agent's processes are gone and its work is committed or put aside",
-            conflict_resolution: "an agent starts only when all of its locks are free",
+            conflict_resolution: "a write into another's lock is refused; the writer's `on_conflict` decides who goes on",
         },
     }
+}
+
+/// Each refused path once.
+fn denied_paths(agent: &AgentView) -> Vec<String> {
+    let mut paths: Vec<String> = agent.denied.iter().map(|denied| refused_path(&denied.path)).collect();
+    paths.dedup();
+    paths
+}
+
+fn denial(denied: &DeniedView) -> Denial {
+    Denial { path: refused_path(&denied.path), kind: denial_kind(&denied.why), text: denial_text(&denied.why) }
 }
 
 /// States in which an agent's locks are held.

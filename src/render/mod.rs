@@ -7,12 +7,14 @@
 //! Deliberately absent: writing to a terminal and deciding on colours (`cli`).
 
 pub mod check;
+pub mod conflict;
 pub mod diagnostic;
 pub mod event;
 pub mod json;
 pub mod reason;
 pub mod report;
 pub mod resolved;
+pub mod status;
 pub mod style;
 pub mod text;
 

@@ -5,9 +5,10 @@
 
 use super::Setting;
 use super::text::{limit, printable, some_of};
+use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
 use crate::core::event::PlaceRefusal;
-use crate::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use crate::core::record::{RequeueReason, Trouble};
 use crate::core::view::Why;
 
@@ -69,6 +70,16 @@ pub fn end_kind(reason: &EndReason) -> &'static str {
         EndReason::Git { .. } => "git",
         EndReason::Hook { .. } => "hook",
         EndReason::Survivors { .. } => "survivors",
+        EndReason::Busy { .. } => "busy",
+        EndReason::Leftovers { .. } => "leftovers",
+        EndReason::AllDenied { .. } => "all_denied",
+        EndReason::Denied { .. } => "denied",
+        EndReason::LockTimeout { .. } => "lock_timeout",
+        EndReason::LocksReleased => "locks_released",
+        EndReason::Undeclared { .. } => "undeclared",
+        EndReason::Conflict { .. } => "conflict",
+        EndReason::WaitsBehind { .. } => "waits_behind",
+        EndReason::Outranked { .. } => "outranked",
         EndReason::Timeout { .. } => "timeout",
         EndReason::IdleTimeout { .. } => "idle_timeout",
         EndReason::Interrupted(_) => "interrupted",
@@ -102,6 +113,31 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::Hook { error } => quoted("a commit hook refused", error),
         EndReason::Survivors { count } => {
             format!("{} could not be ended and may write on; its files go to nobody else", processes(*count))
+        }
+        EndReason::Busy { paths } => {
+            format!("told to read again, and did not write afterwards: {}", some_of(paths, PATHS_SHOWN))
+        }
+        EndReason::Leftovers { paths } => {
+            let paths = some_of(paths, PATHS_SHOWN);
+            format!("left files that it did not declare: {paths}; add them to `files`, or set `on_undeclared`")
+        }
+        EndReason::AllDenied { paths } => format!("every write was refused: {}", refused_paths(paths)),
+        EndReason::Denied { paths } => {
+            format!("writes were refused, and `on_denied` is `fail`: {}", refused_paths(paths))
+        }
+        EndReason::LockTimeout { after } => {
+            format!("showed no sign of life for {} while another agent waited for its lock", limit(*after))
+        }
+        EndReason::LocksReleased => "its locks were taken away by hand".to_owned(),
+        EndReason::Undeclared { path } => {
+            format!("wrote {path}, which it did not declare; add it to `files` if it should have it")
+        }
+        EndReason::Conflict { conflict, path, with } => format!("lost conflict {conflict} with {with} about {path}"),
+        EndReason::WaitsBehind { conflict, path, with } => {
+            format!("conflict {conflict}: has to wait for {with} to be done with {path}")
+        }
+        EndReason::Outranked { conflict, path, with } => {
+            format!("conflict {conflict}: {with} comes first and needs {path}")
         }
         EndReason::Timeout { after } => format!("ran longer than its timeout of {}", limit(*after)),
         EndReason::IdleTimeout { after } => format!("showed no sign of life for {}", limit(*after)),
@@ -153,7 +189,80 @@ pub fn requeue_text(why: &RequeueReason, setting: &Setting) -> String {
     match why {
         RequeueReason::Retry(reason) => format!("last attempt: {}", end_text(reason, setting)),
         RequeueReason::RateLimit => "rate limit; this costs no retry".to_owned(),
+        RequeueReason::Busy { paths } => {
+            format!("waits for {}, which joins its claim; this costs no retry", some_of(paths, PATHS_SHOWN))
+        }
+        RequeueReason::Conflict { conflict, path } => {
+            format!("conflict {conflict}: waits for {path}, which joins its claim; this costs no retry")
+        }
+        RequeueReason::Outranked { conflict } => {
+            format!("conflict {conflict}: keeps its place in line; this costs no retry")
+        }
     }
+}
+
+/// The kind of a denial, and of an answer to look again.
+#[must_use]
+pub fn denial_kind(why: &DenialReason) -> &'static str {
+    match why {
+        DenialReason::Git => "git",
+        DenialReason::Deny => "deny",
+        DenialReason::Undeclared => "undeclared",
+        DenialReason::ProtectedIgnored => "protected_ignored",
+        DenialReason::IgnoredEnforced => "ignored_enforced",
+        DenialReason::Conflict { .. } => "conflict",
+        DenialReason::Reserved { .. } => "reserved",
+        DenialReason::Verify => "verify",
+        DenialReason::Unresolved => "unresolved",
+        DenialReason::NoAnswer => "no_answer",
+        DenialReason::TooLarge => "too_large",
+        DenialReason::NotKept { .. } => "not_kept",
+    }
+}
+
+/// Whose the path is and what of the session file would allow it: for the timeline, the report, and
+/// the agent's own log.
+#[must_use]
+pub fn denial_text(why: &DenialReason) -> String {
+    match why {
+        DenialReason::Git => "it belongs to git; only the supervisor commits".to_owned(),
+        DenialReason::Deny => "the agent's `deny` matches it".to_owned(),
+        DenialReason::Undeclared => "not declared; add it to `files` of this agent to allow it".to_owned(),
+        DenialReason::ProtectedIgnored => {
+            "git ignores it and it was there before the run; name it in `files` to allow it".to_owned()
+        }
+        DenialReason::IgnoredEnforced => "git ignores it, and `ignored` is `enforce`".to_owned(),
+        DenialReason::Conflict { conflict, holder } => {
+            format!("locked by {holder} (conflict {conflict}); `on_conflict` or `depends_on` would order the two")
+        }
+        DenialReason::Reserved { by } => format!("{by} is first in line for it"),
+        DenialReason::Verify => "a verify command changes only what git ignores".to_owned(),
+        DenialReason::Unresolved => "where it would write could not be found out".to_owned(),
+        DenialReason::NoAnswer => "the supervisor did not answer in time".to_owned(),
+        DenialReason::TooLarge => "too many files beneath that directory to judge at once".to_owned(),
+        DenialReason::NotKept { error } => quoted("what was there could not be kept", error),
+    }
+}
+
+#[must_use]
+pub fn busy_text(why: &BusyReason) -> String {
+    match why {
+        BusyReason::Held { by } => format!("{by} is writing it at this moment; read it again, then retry"),
+        BusyReason::Stale => "it changed since it was read; read it again, then retry".to_owned(),
+    }
+}
+
+/// A refused path as people see it.
+#[must_use]
+pub fn refused_path(path: &RefusedPath) -> String {
+    match path {
+        RefusedPath::Inside(path) => path.to_string(),
+        RefusedPath::Other(text) => printable(text),
+    }
+}
+
+fn refused_paths(paths: &[RefusedPath]) -> String {
+    some_of(&paths.iter().map(refused_path).collect::<Vec<_>>(), PATHS_SHOWN)
 }
 
 #[must_use]

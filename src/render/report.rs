@@ -9,16 +9,19 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Setting;
+use super::conflict;
 use super::json::run_state;
-use super::reason::why_text;
+use super::reason::{denial_text, refused_path, why_text};
 use super::style::{Tone, of_state};
 use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
+use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
+use crate::core::conflict::Verification;
 use crate::core::ids::AttemptId;
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
-use crate::core::reason::EndReason;
-use crate::core::view::{AgentView, RunState, RunView, Why};
+use crate::core::reason::{DenialReason, EndReason};
+use crate::core::view::{AgentView, DeniedView, RunState, RunView, Why};
 
 /// The narrowest table that is made; narrower terminals wrap.
 const MIN_WIDTH: usize = 60;
@@ -45,6 +48,7 @@ pub fn report(view: &RunView, setting: &Setting, now: Moment) -> String {
         out.blank();
         out.line(&format!("… and {} more; `--format json` has all of them", unfinished.len() - EXPLAINED));
     }
+    out.conflicts(view);
     out.unattributed(view);
     out.next_steps(view);
     out.finish()
@@ -56,6 +60,7 @@ fn needs_a_word(agent: &AgentView) -> bool {
         || !agent.needs.is_empty()
         || !agent.not_restored.is_empty()
         || !agent.in_tree.is_empty()
+        || !agent.denied.is_empty()
 }
 
 struct Report<'a> {
@@ -110,7 +115,7 @@ impl Report<'_> {
         let total = plural(view.agents.len(), "agent", "agents");
         self.line(&format!("{done} of {total} completed, on {branch}"));
         if view.agents.iter().any(|a| a.commit.is_some() && a.attribution == Some(Attribution::Inferred)) {
-            self.line("Whose change is whose was inferred from the locks: no single write was watched.");
+            self.line("Whose change is whose was inferred from the locks: there was no gate to see who writes.");
         }
     }
 
@@ -173,6 +178,7 @@ impl Report<'_> {
             let text = format!("{}: {}", printable(&need.path), printable(&need.why));
             self.detail("asks for", &truncate(&text, self.width.saturating_sub(14)));
         }
+        self.denied(agent);
         if !agent.in_tree.is_empty() {
             self.prose("left", &format!("in the tree, not committed: {}", some_of(&agent.in_tree, PATHS)));
         }
@@ -182,6 +188,55 @@ impl Report<'_> {
         if !agent.index_left.is_empty() {
             self.prose("staged", &format!("your own version was kept: {}", some_of(&agent.index_left, PATHS)));
             self.detail("next", &format!("{} diff --cached", self.setting.git));
+        }
+    }
+
+    /// What was refused, and the pattern that would allow it.
+    fn denied(&mut self, agent: &AgentView) {
+        let room = self.width.saturating_sub(14);
+        for denied in agent.denied.iter().take(PATHS) {
+            let text = format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why));
+            self.detail("denied", &truncate(&text, room));
+        }
+        if agent.denied.len() > PATHS {
+            self.detail("", &format!("… and {} more; `--format json` has all of them", agent.denied.len() - PATHS));
+        }
+        let wanted =
+            |denied: &&DeniedView| matches!(denied.why, DenialReason::Undeclared | DenialReason::ProtectedIgnored);
+        let inside = |denied: &DeniedView| match &denied.path {
+            RefusedPath::Inside(path) => Some(format!("\"{path}\"")),
+            RefusedPath::Other(_) => None,
+        };
+        let patterns: Vec<String> = agent.denied.iter().filter(wanted).filter_map(inside).collect();
+        if !patterns.is_empty() {
+            self.prose("add", &format!("to `files` of {}: {}", agent.id, some_of(&patterns, PATHS)));
+        }
+    }
+
+    fn conflicts(&mut self, view: &RunView) {
+        if view.conflicts.is_empty() {
+            return;
+        }
+        self.blank();
+        self.line(&self.setting.palette.paint(Tone::Heading, "CONFLICTS"));
+        for known in view.conflicts.iter().take(PATHS) {
+            let found = &known.found;
+            let resolution = match (known.resolution, known.recommendation) {
+                (Some((resolution, by)), _) => conflict::resolution_text(found, resolution, by),
+                (None, Some(recommendation)) => format!("open: {}", conflict::next_command(found, recommendation)),
+                (None, None) => "open".to_owned(),
+            };
+            let text = format!("{}. {}: {resolution}", found.conflict, conflict::found_text(found));
+            for line in wrap(&text, self.width.saturating_sub(4), 3) {
+                self.line(&format!("    {line}"));
+            }
+            if let Some(outcome) = known.verification.as_ref().filter(|outcome| **outcome != Verification::Clean) {
+                let (tone, text) = conflict::verification_text(found.conflict, outcome);
+                self.line(&format!("       {}", self.setting.palette.paint(tone, text)));
+            }
+        }
+        if view.conflicts.len() > PATHS {
+            self.line(&format!("    … and {} more: supervise conflicts", view.conflicts.len() - PATHS));
         }
     }
 

@@ -17,6 +17,14 @@ pub fn printable(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string().trim().chars().filter_map(harmless).collect()
 }
 
+/// A line of a log, made harmless as by [`printable`], with its indentation.
+#[must_use]
+pub fn log_line(line: &str) -> String {
+    let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+    let (indent, rest) = line.split_at(indent);
+    format!("{indent}{}", printable(rest))
+}
+
 /// The last `max` lines that are not empty, each printable.
 #[must_use]
 pub fn last_lines(text: &str, max: usize) -> Vec<String> {
@@ -147,6 +155,15 @@ mod tests {
         check("\u{9b}2Jx", "2Jx");
         check("abc\u{202e}fdp.exe", "abcfdp.exe");
         check("  \n ", "");
+    }
+
+    #[test]
+    fn lines_of_logs_keep_their_indentation() {
+        let check = |text: &str, expected: &str| assert_eq!(log_line(text), expected, "{text:?}");
+        check("  \tx\ty", "  \tx y");
+        check("    \u{1b}[2K\u{1b}[1Apwned\r", "    pwned");
+        check("\u{1b}]52;c;eA==\u{7}", "");
+        check("", "");
     }
 
     #[test]

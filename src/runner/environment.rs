@@ -42,6 +42,7 @@ pub(super) fn of(context: &Context<'_>) -> Result<Environment, RunnerError> {
     env.insert("PWD".into(), context.cwd().into());
     // `git status` of one agent must not take the index lock that a commit needs.
     env.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
+    without_build_daemons(&mut env);
     if launch.kind == RunnerKind::Claude {
         // A program that replaces itself while its siblings run.
         env.insert("DISABLE_AUTOUPDATER".into(), "1".into());
@@ -55,6 +56,18 @@ pub(super) fn of(context: &Context<'_>) -> Result<Environment, RunnerError> {
     env.insert("SUPERVISE_ATTEMPT".into(), context.id.attempt.to_string().into());
     env.insert("SUPERVISE_SLOT".into(), context.slot.0.to_string().into());
     Ok(env)
+}
+
+/// A build daemon that agents share writes for all of them and is in nobody's tree. Those that can be
+/// switched off by the environment are; `doctor` names others.
+fn without_build_daemons(env: &mut Environment) {
+    const NO_GRADLE: &str = "-Dorg.gradle.daemon=false";
+    let gradle = env.entry("GRADLE_OPTS".into()).or_default();
+    if !gradle.is_empty() {
+        gradle.push(" ");
+    }
+    gradle.push(NO_GRADLE);
+    env.insert("NX_DAEMON".into(), "false".into());
 }
 
 fn own(

@@ -427,6 +427,7 @@ mod tests {
             ("GIT_DIR", None),
             ("TMPDIR", Some("/shared-tmp")),
             ("GIT_OPTIONAL_LOCKS", Some("0")),
+            ("GRADLE_OPTS", Some("-Dorg.gradle.daemon=false")),
             ("MINE", Some("1")),
             ("SUPERVISE_ID", Some("a")),
             ("SUPERVISE_RUN", Some("r1")),
@@ -441,8 +442,10 @@ mod tests {
         let names: Vec<String> = f.line().unwrap().env.iter().map(|(k, _)| k.to_str().unwrap().to_owned()).collect();
         let expected = [
             "GIT_OPTIONAL_LOCKS",
+            "GRADLE_OPTS",
             "HOME",
             "MINE",
+            "NX_DAEMON",
             "PWD",
             "SUPERVISE_ATTEMPT",
             "SUPERVISE_ID",

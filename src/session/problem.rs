@@ -213,8 +213,9 @@ impl Problems {
     }
 }
 
-/// `did you mean` for the nearest of `known`, where one is near.
-pub(super) fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+/// `did you mean …?`, where one of `known` is near to `word`.
+#[must_use]
+pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, known).map(|near| format!("did you mean `{near}`?"))
 }
 

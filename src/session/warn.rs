@@ -13,7 +13,7 @@ use super::problem::Problems;
 use super::roster::Member;
 use super::section::{At, shorten};
 use super::source::Span;
-use crate::core::agent::{AgentPlan, IgnoredPaths, OnConflict, OnDenied, OnOutsideEdit, OnUndeclared, RetryMode};
+use crate::core::agent::{AgentPlan, RetryMode};
 use crate::core::claim::Pattern;
 use crate::core::path::RepoPath;
 
@@ -23,9 +23,8 @@ const MAX_PATTERNS: usize = 5_000;
 const MAX_ENTRIES: usize = 20_000;
 /// The most patterns that are warned of one by one.
 const MAX_WARNINGS: usize = 10;
-const LOCK_TIMEOUT_SECONDS: u64 = 600;
 
-/// One warning for all keys that are accepted but have no effect without the write gate.
+/// One warning for all keys that are accepted and have no effect yet.
 pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
     let mut found: Vec<(&'static str, Span)> = Vec::new();
     if let Some(span) = &manifest.hooks {
@@ -39,8 +38,8 @@ pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
     let names: BTreeSet<&str> = found.iter().map(|(name, _)| *name).collect();
     let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
     let verb = if names.len() == 1 { "has" } else { "have" };
-    let message = format!("{} {verb} no effect while agents run, in this version", names.join(", "));
-    let help = "the values are checked and kept; writes are attributed by comparison after each attempt";
+    let message = format!("{} {verb} no effect in this version", names.join(", "));
+    let help = "the values are checked and kept; every attempt begins anew, and no command is run on events";
     problems.warning("inactive_keys", &first, message, Some(help.into()));
 }
 
@@ -53,15 +52,7 @@ fn inactive_in(table: &AgentTable, found: &mut Vec<(&'static str, Span)>) {
     ) {
         found.extend(value.filter(|at| differs(&at.value)).map(|at| (name, at.span.clone())));
     }
-    note(found, "late", table.late.as_ref(), |l| !l.is_empty());
-    note(found, "deny", table.deny.as_ref(), |l| !l.is_empty());
-    note(found, "lock_timeout", table.lock_timeout.as_ref(), |d| d.as_secs() != LOCK_TIMEOUT_SECONDS);
     note(found, "retry", table.retry.as_ref(), |v| *v != RetryMode::default());
-    note(found, "on_undeclared", table.on_undeclared.as_ref(), |v| *v != OnUndeclared::default());
-    note(found, "on_conflict", table.on_conflict.as_ref(), |v| *v != OnConflict::default());
-    note(found, "on_denied", table.on_denied.as_ref(), |v| *v != OnDenied::default());
-    note(found, "on_outside_edit", table.on_outside_edit.as_ref(), |v| *v != OnOutsideEdit::default());
-    note(found, "ignored", table.ignored.as_ref(), |v| *v != IgnoredPaths::default());
 }
 
 /// Warns of claims that match nothing in the workspace yet.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::wire::{ALIVE_EVERY, Frames, Launch, Order, Report};
+use super::wire::{ALIVE_EVERY, Frames, Launch, MAX_REPORT, Order, Report};
 
 /// Bytes kept for a supervisor that does not read.
 const MAX_UNSENT: usize = 256 << 10;
@@ -39,7 +39,9 @@ impl Link {
         loop {
             match self.orders.next_order().map_err(io::Error::other)? {
                 Some(Order::Launch(launch)) => break self.socket.set_nonblocking(true).map(|()| *launch),
-                Some(Order::End(_)) => break Err(io::ErrorKind::InvalidData.into()),
+                Some(Order::End(_) | Order::Answer { .. } | Order::Stale(_)) => {
+                    break Err(io::ErrorKind::InvalidData.into());
+                }
                 None => match self.socket.read(buffer)? {
                     0 => break Err(io::ErrorKind::UnexpectedEof.into()),
                     read => self.orders.push(&buffer[..read]),
@@ -110,6 +112,17 @@ impl Link {
         }
     }
 
+    /// Whether one more report may be kept: there is always room beside output, which is dropped first.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.unsent.len() - self.sent <= MAX_UNSENT + MAX_REPORT
+    }
+
+    /// Waits until there is, for as long as the supervisor lives.
+    pub fn wait_for_room(&mut self, buffer: &mut [u8]) {
+        while self.open && !self.has_room() && self.wait_and_flush(buffer) {}
+    }
+
     /// Sends what can be sent without waiting.
     pub fn flush(&mut self) {
         while self.open && self.sent < self.unsent.len() {
@@ -133,15 +146,19 @@ impl Link {
     pub fn close(mut self, buffer: &mut [u8]) {
         self.send_gap();
         self.flush();
-        while self.open && self.sent < self.unsent.len() {
-            let mut fds = [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)];
-            if poll(&mut fds, None).is_err() {
-                break;
-            }
-            // Orders come too late now; reading them shows whether the other side is there.
-            while self.receive(buffer).is_some() {}
-            self.flush();
+        while self.open && self.sent < self.unsent.len() && self.wait_and_flush(buffer) {}
+    }
+
+    /// `false`: waiting has failed.
+    fn wait_and_flush(&mut self, buffer: &mut [u8]) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)];
+        if poll(&mut fds, None).is_err() {
+            return false;
         }
+        // Orders come too late now; reading them shows whether the other side is there.
+        while self.receive(buffer).is_some() {}
+        self.flush();
+        true
     }
 }
 

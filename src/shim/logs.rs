@@ -158,11 +158,15 @@ fn write_up_to(file: &mut File, bytes: &[u8], limit: u64) -> io::Result<usize> {
     Ok(most)
 }
 
-fn tail_path(path: &Path) -> PathBuf {
+/// What is written after the first half, while the log is written.
+#[must_use]
+pub fn tail_path(path: &Path) -> PathBuf {
     with_suffix(path, ".tail")
 }
 
-fn old_tail_path(path: &Path) -> PathBuf {
+/// A full tail, until the next one is full.
+#[must_use]
+pub fn old_tail_path(path: &Path) -> PathBuf {
     with_suffix(path, ".tail.old")
 }
 

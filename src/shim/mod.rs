@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod ending;
+pub mod gate;
 pub mod link;
 pub mod logs;
 pub mod record;

@@ -34,6 +34,9 @@ pub struct ExitRecord {
     pub cause: Cause,
     /// Whether the tree was in a cgroup of its own.
     pub cgroup: bool,
+    /// Whether its writes were judged before they landed.
+    #[serde(default)]
+    pub gated: bool,
     /// Processes that could not be ended.
     pub survivors: Vec<u32>,
     pub stdout: LogRecord,
@@ -136,6 +139,7 @@ mod tests {
             duration_ms: 1000,
             cause: Cause::Asked,
             cgroup: false,
+            gated: false,
             survivors: vec![],
             stdout: log.clone(),
             stderr: log,

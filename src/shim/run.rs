@@ -1,4 +1,4 @@
-//! The shim's loop: one poll over the socket, SIGCHLD and the agent's two pipes.
+//! The shim's loop: one poll over the socket, SIGCHLD, the agent's two pipes and its gate.
 //!
 //! Invariant: each turn does a bounded amount of work, and nothing in it waits but the poll.
 
@@ -14,6 +14,7 @@ use rustix::process::{WaitOptions, wait};
 
 use super::clock;
 use super::ending::{Ender, ORPHAN_GRACE};
+use super::gate::Gate;
 use super::link::Link;
 use super::logs::{Kept, Log};
 use super::record::{Cause, ExitRecord};
@@ -51,7 +52,7 @@ fn serve() -> io::Result<()> {
     let started = match start(launch) {
         Ok(started) => started,
         Err(refusal) => {
-            link.report(&Report::Refused { step: refusal.step, errno: refusal.errno });
+            link.report(&Report::NotStarted { step: refusal.step, errno: refusal.errno });
             link.close(&mut buffer);
             return Ok(());
         }
@@ -60,7 +61,8 @@ fn serve() -> io::Result<()> {
     SigSet::all().thread_set_mask()?;
     let children = SigSet::from_iter([SIGCHLD]);
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    link.report(&Report::Started { pid: started.pid, start: started.start });
+    let gated = started.gate.as_ref().and_then(Gate::gated);
+    link.report(&Report::Started { pid: started.pid, start: started.start, gated });
 
     let mut shim = Shim::new(link, signals, started, terms, buffer);
     let survivors = shim.run_to_the_end()?;
@@ -90,8 +92,29 @@ struct Shim {
     ender: Ender,
     cause: Cause,
     cgroup: Option<PathBuf>,
+    gate: Option<Gate>,
     terms: Terms,
     buffer: Vec<u8>,
+}
+
+/// What a wait has found.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each descriptor; they are independent")]
+struct Ready {
+    children: bool,
+    link: bool,
+    stdout: bool,
+    stderr: bool,
+    gate: Call,
+}
+
+/// Of the gate: whether a call is waiting.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    None,
+    Waits,
+    /// Nobody is left who could call.
+    Never,
 }
 
 /// One of the agent's outputs.
@@ -115,6 +138,7 @@ impl Shim {
             ender: Ender::new(std::process::id(), started.cgroup.clone()),
             cause: Cause::Leader,
             cgroup: started.cgroup,
+            gate: started.gate,
             terms,
             buffer,
         }
@@ -128,7 +152,13 @@ impl Shim {
         while !empty && survivors.is_empty() {
             let now = clock::now();
             self.ender.advance(now);
-            let [children, link, stdout, stderr] = self.wait(now)?;
+            let Ready { children, link, stdout, stderr, gate } = self.wait(now)?;
+            let now = clock::now();
+            match (&mut self.gate, gate) {
+                (Some(keeper), Call::Waits) => keeper.ready(now),
+                (Some(keeper), Call::Never) => keeper.hung_up(),
+                _ => {}
+            }
             if stdout {
                 self.read_stdout(1);
             }
@@ -143,6 +173,7 @@ impl Shim {
                 empty = self.reap();
             }
             survivors = self.ender.given_up(now).unwrap_or_default();
+            self.tell(now);
         }
         self.read_stdout(LAST_READS);
         self.read_stderr(LAST_READS);
@@ -169,24 +200,29 @@ impl Shim {
             ended_at: clock::wall(),
             cause: self.cause,
             cgroup: self.cgroup.is_some(),
+            gated: self.gate.is_some(),
             survivors,
             stdout: self.stdout.log.finish().into(),
             stderr: self.stderr.map_or_else(Kept::default, |stderr| stderr.log.finish()).into(),
         };
         let written = record.write(&self.terms.exit_record);
+        while let Some(report) = self.gate.as_mut().and_then(|gate| gate.report(clock::now(), true)) {
+            self.link.wait_for_room(&mut self.buffer);
+            self.link.report(&report);
+        }
         self.link.report(&Report::Ended { exit, survivors: left });
         self.link.close(&mut self.buffer);
         written
     }
 
-    /// Waits for something to do, or for the next deadline. What is ready: children, socket, standard
-    /// output, standard error.
-    fn wait(&self, now: Instant) -> io::Result<[bool; 4]> {
+    /// Waits for something to do, or for the next deadline.
+    fn wait(&self, now: Instant) -> io::Result<Ready> {
         // What is closed gives its place to a descriptor that is asked for nothing.
         let nothing = || PollFd::new(&self.signals, PollFlags::empty());
         let mut fds = [
             PollFd::new(&self.signals, PollFlags::IN),
             if self.link.is_open() { PollFd::new(&self.link, self.link.poll_flags()) } else { nothing() },
+            nothing(),
             nothing(),
             nothing(),
         ];
@@ -196,20 +232,57 @@ impl Shim {
         if let Some(pipe) = self.stderr.as_ref().and_then(|stderr| stderr.pipe.as_ref()) {
             fds[3] = PollFd::new(pipe, PollFlags::IN);
         }
-        let timeout = self.ender.deadline().map(|deadline| deadline.saturating_duration_since(now));
+        let listener = self.gate.as_ref().and_then(Gate::descriptor);
+        if let Some(listener) = &listener {
+            fds[4] = PollFd::new(listener, PollFlags::IN);
+        }
+        let timeout = self.deadline().map(|deadline| deadline.saturating_duration_since(now));
         let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(fds.each_ref().map(|fd| !fd.revents().is_empty()))
+        let [children, link, stdout, stderr, gate] = fds.each_ref().map(PollFd::revents);
+        Ok(Ready {
+            children: !children.is_empty(),
+            link: !link.is_empty(),
+            stdout: !stdout.is_empty(),
+            stderr: !stderr.is_empty(),
+            gate: if gate.contains(PollFlags::IN) {
+                Call::Waits
+            } else if gate.is_empty() {
+                Call::None
+            } else {
+                Call::Never
+            },
+        })
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let gate = self.gate.as_ref();
+        let report = gate.and_then(Gate::report_due).filter(|_| self.link.has_room());
+        [self.ender.deadline(), gate.and_then(Gate::deadline), report].into_iter().flatten().min()
+    }
+
+    /// Sends what the gate has to say, as far as there is room: the rest is summed up meanwhile.
+    fn tell(&mut self, now: Instant) {
+        let Some(gate) = &mut self.gate else { return };
+        gate.expire(now);
+        while self.link.has_room()
+            && let Some(report) = gate.report(now, false)
+        {
+            self.link.report(&report);
+        }
     }
 
     fn follow_orders(&mut self) {
         self.link.flush();
         while let Some(order) = self.link.receive(&mut self.buffer) {
-            if let Order::End(how) = order {
-                self.end(how, Cause::Asked);
+            match (order, &mut self.gate) {
+                (Order::End(how), _) => self.end(how, Cause::Asked),
+                (Order::Answer { call, answer, grants }, Some(gate)) => gate.answer(call, answer, grants, clock::now()),
+                (Order::Stale(paths), Some(gate)) => gate.spoil(paths),
+                (Order::Launch(_) | Order::Answer { .. } | Order::Stale(_), _) => {}
             }
         }
         if !self.link.is_open() {
@@ -220,6 +293,10 @@ impl Shim {
     fn end(&mut self, how: Ending, cause: Cause) {
         if !self.ender.begun() {
             self.cause = cause;
+            // A call that is held takes no SIGTERM, and must not land after the end of its agent.
+            if let Some(gate) = &mut self.gate {
+                gate.refuse_all(clock::now());
+            }
         }
         self.ender.begin(clock::now(), how);
     }

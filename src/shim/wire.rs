@@ -14,10 +14,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::core::call::{Answer, CallId, Grant, Refusal, Tally, Target};
 use crate::core::effect::Ending;
+use crate::core::path::RepoPath;
 use crate::core::reason::Exit;
 
-const VERSION: u8 = 1;
+mod gate;
+
+pub use gate::{ANSWER_WITHIN, GateTerms, Gated, PatternText};
+
+const VERSION: u8 = 2;
 const HEADER: usize = 5;
 
 /// The largest frame to a shim: a launch with its prompt.
@@ -32,6 +38,10 @@ pub enum Order {
     Launch(Box<Launch>),
     /// End the tree. A later, harsher one overrides.
     End(Ending),
+    /// What a call that was asked about is told, and what need not be asked about any more.
+    Answer { call: CallId, answer: Answer, grants: Vec<Grant> },
+    /// These paths changed through somebody else: the next write to each is told so.
+    Stale(Vec<RepoPath>),
 }
 
 /// Everything a shim needs to know.
@@ -58,21 +68,32 @@ pub struct Launch {
     pub leftover_grace: Duration,
     /// A cgroup v2 directory to be made for this tree.
     pub cgroup: Option<PathBuf>,
+    /// What its writes are judged by; `None`: nobody judges them.
+    pub gate: Option<GateTerms>,
 }
 
 /// From the shim to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The agent runs. Its start time is field 22 of proc_pid_stat(5).
-    Started { pid: u32, start: u64 },
+    Started { pid: u32, start: u64, gated: Option<Gated> },
     /// It could not be started; the shim is gone.
-    Refused { step: Step, errno: i32 },
+    NotStarted { step: Step, errno: i32 },
     /// Bytes of its standard output.
     Output(Vec<u8>),
     /// So many bytes of standard output were not sent, because the supervisor did not read.
     Gap(u64),
     /// There was output that is not forwarded. Sent at most every [`ALIVE_EVERY`].
     Alive,
+    /// A call waits for [`Order::Answer`]: it concerns paths that the shim has no rule for. At most
+    /// [`crate::core::call::MAX_TARGETS`] at a time. What came before was told before.
+    Ask { call: CallId, targets: Vec<Target> },
+    /// What the gate let through since the last one, by path.
+    Wrote(Vec<(RepoPath, Tally)>),
+    /// So many calls that it let through are missing there, because the supervisor did not read.
+    Untold(u64),
+    /// What it refused by itself, and how often.
+    Refused(Vec<(Refusal, u32)>),
     /// The tree is empty, or (`survivors`) the shim gave up on so many processes.
     Ended { exit: Exit, survivors: u32 },
 }
@@ -87,6 +108,8 @@ pub enum Step {
     Stdin,
     Stdout,
     Stderr,
+    /// A gate was asked for, and cannot be had.
+    Gate,
     Exec,
 }
 
@@ -103,12 +126,18 @@ pub enum WireError {
 
 const LAUNCH: u8 = 1;
 const END: u8 = 2;
+const ANSWER: u8 = 3;
+const STALE: u8 = 4;
 const STARTED: u8 = 16;
-const REFUSED: u8 = 17;
+const NOT_STARTED: u8 = 17;
 const OUTPUT: u8 = 18;
 const GAP: u8 = 19;
 const ALIVE: u8 = 20;
 const ENDED: u8 = 21;
+const ASK: u8 = 22;
+const WROTE: u8 = 23;
+const UNTOLD: u8 = 24;
+const REFUSED: u8 = 25;
 
 impl Order {
     /// The frame.
@@ -122,6 +151,10 @@ impl Order {
                 out.push(0);
                 put_duration(out, *grace);
             }),
+            Self::Answer { call, answer, grants } => {
+                put(&mut frame, ANSWER, |out| gate::put_answer(out, *call, *answer, grants));
+            }
+            Self::Stale(paths) => put(&mut frame, STALE, |out| gate::put_list(out, paths, gate::put_path)),
         }
         frame
     }
@@ -137,6 +170,8 @@ impl Order {
                 input.launch().map(|launch| Self::Launch(Box::new(launch)))
             }
             END => input.ending().map(Self::End),
+            ANSWER => gate::answer(&mut input).map(|(call, answer, grants)| Self::Answer { call, answer, grants }),
+            STALE => gate::list(&mut input, gate::path).map(Self::Stale),
             _ => None,
         };
         order.filter(|_| input.0.is_empty()).ok_or(WireError::Malformed(kind))
@@ -147,17 +182,25 @@ impl Report {
     /// Appends the frame to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Started { pid, start } => put(out, STARTED, |out| {
+            Self::Started { pid, start, gated } => put(out, STARTED, |out| {
                 out.extend(pid.to_le_bytes());
                 out.extend(start.to_le_bytes());
+                gate::put_gated(out, *gated);
             }),
-            Self::Refused { step, errno } => put(out, REFUSED, |out| {
+            Self::NotStarted { step, errno } => put(out, NOT_STARTED, |out| {
                 out.push(*step as u8);
                 out.extend(errno.to_le_bytes());
             }),
             Self::Output(bytes) => Self::encode_output(bytes, out),
             Self::Gap(bytes) => put(out, GAP, |out| out.extend(bytes.to_le_bytes())),
             Self::Alive => put(out, ALIVE, |_| {}),
+            Self::Ask { call, targets } => put(out, ASK, |out| {
+                out.extend(call.0.to_le_bytes());
+                gate::put_list(out, targets, gate::put_target);
+            }),
+            Self::Wrote(paths) => put(out, WROTE, |out| gate::put_list(out, paths, gate::put_wrote)),
+            Self::Untold(calls) => put(out, UNTOLD, |out| out.extend(calls.to_le_bytes())),
+            Self::Refused(refusals) => put(out, REFUSED, |out| gate::put_list(out, refusals, gate::put_refusal)),
             Self::Ended { exit, survivors } => put(out, ENDED, |out| {
                 let (tag, value) = match exit {
                     Exit::Code(code) => (0, *code),
@@ -179,11 +222,17 @@ impl Report {
     fn decode(kind: u8, payload: &[u8]) -> Result<Self, WireError> {
         let mut input = Input(payload);
         let report = match kind {
-            STARTED => input.u32().zip(input.u64()).map(|(pid, start)| Self::Started { pid, start }),
-            REFUSED => input.step().zip(input.i32()).map(|(step, errno)| Self::Refused { step, errno }),
+            STARTED => input.started(),
+            NOT_STARTED => input.step().zip(input.i32()).map(|(step, errno)| Self::NotStarted { step, errno }),
             OUTPUT => Some(Self::Output(std::mem::take(&mut input.0).to_vec())),
             GAP => input.u64().map(Self::Gap),
             ALIVE => Some(Self::Alive),
+            ASK => input.u64().and_then(|call| {
+                Some(Self::Ask { call: CallId(call), targets: gate::list(&mut input, gate::target)? })
+            }),
+            WROTE => gate::list(&mut input, gate::wrote).map(Self::Wrote),
+            UNTOLD => input.u64().map(Self::Untold),
+            REFUSED => gate::list(&mut input, gate::refusal).map(Self::Refused),
             ENDED => input.exit().zip(input.u32()).map(|(exit, survivors)| Self::Ended { exit, survivors }),
             _ => None,
         };
@@ -260,6 +309,10 @@ impl Launch {
         out.push(u8::from(self.forward));
         put_duration(out, self.leftover_grace);
         put_option(out, self.cgroup.as_deref().map(|path| path.as_os_str().as_bytes()));
+        out.push(u8::from(self.gate.is_some()));
+        if let Some(terms) = &self.gate {
+            gate::put_terms(out, terms);
+        }
     }
 }
 
@@ -364,7 +417,12 @@ impl Input<'_> {
 
     fn step(&mut self) -> Option<Step> {
         let tag = self.byte()?;
-        [Step::Prepare, Step::Stdin, Step::Stdout, Step::Stderr, Step::Exec].into_iter().find(|step| *step as u8 == tag)
+        let steps = [Step::Prepare, Step::Stdin, Step::Stdout, Step::Stderr, Step::Gate, Step::Exec];
+        steps.into_iter().find(|step| *step as u8 == tag)
+    }
+
+    fn started(&mut self) -> Option<Report> {
+        Some(Report::Started { pid: self.u32()?, start: self.u64()?, gated: gate::gated(self)? })
     }
 
     fn launch(&mut self) -> Option<Launch> {
@@ -385,6 +443,7 @@ impl Input<'_> {
             forward: self.flag()?,
             leftover_grace: self.duration()?,
             cgroup: if self.flag()? { Some(self.path()?) } else { None },
+            gate: if self.flag()? { Some(gate::terms(self)?) } else { None },
         })
     }
 }
@@ -413,13 +472,18 @@ mod tests {
             forward: true,
             leftover_grace: Duration::from_secs(2),
             cgroup: None,
+            gate: Some(gate::tests::example()),
         }))
     }
 
     #[test]
     fn orders_survive_the_wire_in_any_cut() {
-        let orders =
-            [launch(), Order::End(Ending::AtOnce), Order::End(Ending::Orderly { grace: Duration::from_millis(1500) })];
+        let mut orders = vec![
+            launch(),
+            Order::End(Ending::AtOnce),
+            Order::End(Ending::Orderly { grace: Duration::from_millis(1500) }),
+        ];
+        orders.extend(gate::tests::orders());
         let bytes: Vec<u8> = orders.iter().flat_map(Order::encode).collect();
         for step in [1, 3, bytes.len()] {
             let mut frames = Frames::default();
@@ -436,9 +500,10 @@ mod tests {
 
     #[test]
     fn reports_survive_the_wire() {
-        let reports = [
-            Report::Started { pid: 7, start: u64::MAX },
-            Report::Refused { step: Step::Exec, errno: 2 },
+        let mut reports = vec![
+            Report::Started { pid: 7, start: u64::MAX, gated: None },
+            Report::Started { pid: 7, start: 0, gated: Some(Gated { wait_killable: true, sync_wake: false }) },
+            Report::NotStarted { step: Step::Exec, errno: 2 },
             Report::Output(b"x\0y".to_vec()),
             Report::Gap(1 << 40),
             Report::Alive,
@@ -446,6 +511,7 @@ mod tests {
             Report::Ended { exit: Exit::Signal(9), survivors: 2 },
             Report::Ended { exit: Exit::Lost, survivors: 1 },
         ];
+        reports.extend(gate::tests::reports());
         let mut bytes = Vec::new();
         for report in &reports {
             report.encode(&mut bytes);

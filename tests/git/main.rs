@@ -1,6 +1,8 @@
 //! Real repositories in scratch directories, looked at with the `git` command's own eyes.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod admit;
+mod facts;
 mod odd;
 mod place;
 mod property;

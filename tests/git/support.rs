@@ -10,6 +10,7 @@ use supervise::core::change::{Attribution, Change, ObjectId};
 use supervise::core::claim::{Claim, Pattern};
 use supervise::core::effect::{PlaceIntent, Purpose};
 use supervise::core::event::{PlaceRefusal, Placement, Preparation};
+use supervise::core::facts::Doubt;
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use supervise::core::path::RepoPath;
 use supervise::host::git::{CommitMessage, FreezeRequest, Repository};
@@ -184,7 +185,7 @@ impl<'s> Agent<'s> {
     }
 
     pub(crate) fn measure(&self, repository: &mut Repository) -> Vec<Change> {
-        repository.measure(&self.id).unwrap()
+        repository.measure(&self.id, Doubt::None, &[]).unwrap().own
     }
 
     pub(crate) fn freeze(&self, repository: &mut Repository, purpose: Purpose) -> ObjectId {

@@ -1,14 +1,17 @@
 //! A bench for process trees: a directory, a launcher over the real binary, and a mark in the
 //! environment by which everything that was started is found again.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use supervise::core::call::{Answer, Grant, RefusalReason, RefusedPath, Tally, Target};
 use supervise::core::effect::{Ending, Part};
 use supervise::core::ids::{AgentId, Attempt, AttemptId};
+use supervise::core::path::RepoPath;
 use supervise::core::reason::Exit;
 use supervise::host::process::{self, Launcher, News, SpawnError, TreeKey, TreeNews, TreeSpec};
 use supervise::shim::clock;
@@ -21,6 +24,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a shim is given to end its tree.
 const BOUND: Duration = Duration::from_secs(15);
+
+/// Names another copy of the binary, for a user who cannot get at the one that was built.
+pub(crate) const BINARY: &str = "SUPERVISE_TEST_BINARY";
+
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os(BINARY).map_or_else(|| env!("CARGO_BIN_EXE_supervise").into(), PathBuf::from)
+}
 
 const MARK: &str = "SUPERVISE_TEST_MARK";
 
@@ -35,8 +45,7 @@ impl Bench {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let launcher =
-            runtime.block_on(async { Launcher::new(env!("CARGO_BIN_EXE_supervise")).unwrap().with_bound(BOUND) });
+        let launcher = runtime.block_on(async { Launcher::new(binary()).unwrap().with_bound(BOUND) });
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self { runtime: Some(runtime), launcher: Some(launcher), directory: tempfile::tempdir().unwrap(), mark }
     }
@@ -98,6 +107,7 @@ impl Bench {
             forward: true,
             leftover_grace: Duration::from_millis(100),
             cgroup: None,
+            gate: None,
         };
         Wish { bench: self, spec, backlog: 64 }
     }
@@ -148,7 +158,18 @@ impl Wish<'_> {
         let (sender, news) = mpsc::channel(self.backlog);
         let directory = self.bench.directory.path().to_owned();
         let running = self.bench.launcher.as_ref().unwrap().spawn(self.spec, sender).await?;
-        Ok(Tree { running, news, directory, output: Vec::new(), gaps: 0, last: None })
+        Ok(Tree {
+            running,
+            news,
+            directory,
+            output: Vec::new(),
+            gaps: 0,
+            last: None,
+            wrote: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            asked: Vec::new(),
+            answer: None,
+        })
     }
 }
 
@@ -160,7 +181,16 @@ pub(crate) struct Tree {
     pub(crate) output: Vec<u8>,
     pub(crate) gaps: u64,
     last: Option<TreeNews>,
+    /// What the gate let through and refused, summed up.
+    pub(crate) wrote: BTreeMap<String, Tally>,
+    pub(crate) refused: BTreeMap<(String, RefusalReason), u32>,
+    /// Questions that came, and how they are answered; without: they are left.
+    pub(crate) asked: Vec<Vec<Target>>,
+    pub(crate) answer: Option<Answerer>,
 }
+
+/// Answers a question of a gate.
+pub(crate) type Answerer = Box<dyn FnMut(&[Target]) -> (Answer, Vec<Grant>)>;
 
 impl Tree {
     pub(crate) fn end(&self, how: Ending) {
@@ -184,9 +214,54 @@ impl Tree {
         match news {
             TreeNews::Output(bytes) => self.output.extend(bytes),
             TreeNews::Gap(bytes) => self.gaps += bytes,
+            gate @ (TreeNews::Asked { .. } | TreeNews::Wrote(_) | TreeNews::Untold(_) | TreeNews::Refused(_)) => {
+                self.gate_said(gate);
+            }
             last => self.last = Some(last),
         }
         true
+    }
+
+    fn gate_said(&mut self, news: TreeNews) {
+        match news {
+            TreeNews::Asked { call, targets } => {
+                if let Some(answer) = &mut self.answer {
+                    let (answer, grants) = answer(&targets);
+                    assert!(self.running.answer(call, answer, grants));
+                }
+                self.asked.push(targets);
+            }
+            TreeNews::Wrote(paths) => {
+                for (path, tally) in paths {
+                    self.wrote.entry(path.to_string()).or_default().add(tally);
+                }
+            }
+            TreeNews::Refused(refusals) => {
+                for (refusal, count) in refusals {
+                    let path = match refusal.path {
+                        RefusedPath::Inside(path) => path.to_string(),
+                        RefusedPath::Other(text) => text,
+                    };
+                    *self.refused.entry((path, refusal.why)).or_default() += count;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until there is a question.
+    pub(crate) async fn is_asked(&mut self) {
+        while self.asked.is_empty() {
+            assert!(self.take().await, "nothing was asked");
+        }
+    }
+
+    pub(crate) fn gated(&self) -> bool {
+        self.running.gated().is_some()
+    }
+
+    pub(crate) fn stale(&self, path: &str) {
+        assert!(self.running.stale(vec![RepoPath::new(path.as_bytes()).unwrap()]));
     }
 
     /// Waits until the output holds `text`.

@@ -55,6 +55,28 @@ impl Claim {
         any(&self.late, path) && !any(&self.deny, path)
     }
 
+    /// Is `path` in what is locked as soon as the agent starts?
+    #[must_use]
+    pub fn locks(&self, path: &RepoPath) -> bool {
+        self.exclusive_matches(path) || any(&self.shared, path)
+    }
+
+    /// Could something beneath this directory be written under the claim?
+    #[must_use]
+    pub fn reaches_beneath(&self, directory: &RepoPath) -> bool {
+        self.meets(&Pattern::beneath(directory))
+    }
+
+    /// Is something in the directory of this path matched by what may be written?
+    #[must_use]
+    pub fn reaches_beside(&self, path: &RepoPath) -> bool {
+        self.meets(&Pattern::beside(path))
+    }
+
+    fn meets(&self, place: &Pattern) -> bool {
+        self.exclusive.iter().chain(&self.late).any(|pattern| pattern.overlap(place).is_some())
+    }
+
     /// May the two not hold their locks at once? Exclusive excludes everything that overlaps,
     /// shared excludes exclusive; late takes no part (it is locked at the first write).
     #[must_use]

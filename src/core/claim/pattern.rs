@@ -54,6 +54,36 @@ impl Pattern {
         })))
     }
 
+    /// The pattern that matches this very path and nothing else, whatever letters are in it.
+    #[must_use]
+    pub fn file(path: &RepoPath) -> Self {
+        let (directory, name) = split(path.as_bytes());
+        Self::simple(path, directory, Shape::File, name)
+    }
+
+    /// The pattern that matches everything beneath this directory.
+    #[must_use]
+    pub fn beneath(directory: &RepoPath) -> Self {
+        Self::simple(directory, &[directory.as_bytes(), b"/"].concat(), Shape::Under, b"")
+    }
+
+    /// The pattern that matches everything in the directory of this path.
+    #[must_use]
+    pub fn beside(path: &RepoPath) -> Self {
+        Self::simple(path, split(path.as_bytes()).0, Shape::Star, b"")
+    }
+
+    fn simple(named: &RepoPath, prefix: &[u8], shape: Shape, suffix: &[u8]) -> Self {
+        Self(Arc::new(Inner {
+            text: named.to_string().into(),
+            prefix: prefix.into(),
+            suffix: suffix.into(),
+            shape,
+            glob: None,
+            automaton: OnceLock::new(),
+        }))
+    }
+
     /// The text as the user wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -91,7 +121,7 @@ impl Pattern {
         if !self.may_meet(other) {
             return Answer::Disjoint;
         }
-        let file = self.file().map(|path| (path, other)).or_else(|| other.file().map(|path| (path, self)));
+        let file = self.file_path().map(|path| (path, other)).or_else(|| other.file_path().map(|path| (path, self)));
         if let Some((path, pattern)) = file {
             return if pattern.matches(&path) { Answer::Overlap(path) } else { Answer::Disjoint };
         }
@@ -114,7 +144,7 @@ impl Pattern {
     /// that is the whole workspace. Used to bound walks.
     #[must_use]
     pub fn literal_prefix(&self) -> Option<RepoPath> {
-        if let Some(path) = self.literal_path().or_else(|| self.file()) {
+        if let Some(path) = self.literal_path().or_else(|| self.file_path()) {
             return Some(path);
         }
         let prefix = &*self.0.prefix;
@@ -128,6 +158,12 @@ impl Pattern {
         if self.0.shape == Shape::Tree { RepoPath::new(&self.0.prefix).ok() } else { None }
     }
 
+    /// Is it known to name a file, under which nothing lies? See [`Pattern::narrowed_to_file`].
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.0.shape == Shape::File
+    }
+
     /// The same pattern where [`Pattern::literal_path`] is known to be a file: nothing lies under a
     /// file, and without knowing that, `src/main.rs` and `**/*.md` would meet at `src/main.rs/a.md`.
     #[must_use]
@@ -135,8 +171,7 @@ impl Pattern {
         if self.0.shape != Shape::Tree {
             return self.clone();
         }
-        let cut = self.0.prefix.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
-        let (directory, name) = self.0.prefix.split_at(cut);
+        let (directory, name) = split(&self.0.prefix);
         Self(Arc::new(Inner {
             text: self.0.text.clone(),
             prefix: directory.into(),
@@ -147,7 +182,7 @@ impl Pattern {
         }))
     }
 
-    fn file(&self) -> Option<RepoPath> {
+    fn file_path(&self) -> Option<RepoPath> {
         let inner = &*self.0;
         if inner.shape == Shape::File { RepoPath::new(&[&*inner.prefix, &*inner.suffix].concat()).ok() } else { None }
     }
@@ -229,6 +264,11 @@ impl Inner {
         Automaton::from_glob(glob.regex(), self.shape == Shape::GlobTree)
             .expect("a glob of bounded length and nesting compiles")
     }
+}
+
+/// A path as its directory, with the slash, and its name.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1))
 }
 
 fn prefixes_meet(left: &Inner, right: &Inner) -> bool {

@@ -7,19 +7,22 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::closing::Case;
+use super::contest::part_of;
 use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
 use super::state::{AgentRun, Stage};
 use super::{Step, Supervisor};
-use crate::core::attribution;
-use crate::core::change::{Change, ObjectId};
+use crate::core::agent::OnDenied;
+use crate::core::attribution::{self, Evidence};
+use crate::core::call::RefusedPath;
+use crate::core::change::ObjectId;
 use crate::core::effect::{Effect, Ending, Part, Purpose};
-use crate::core::event::{Event, PlaceRefusal, Preparation};
-use crate::core::ids::AttemptId;
+use crate::core::event::{Event, Measured, PlaceRefusal, Preparation};
+use crate::core::ids::{AgentId, AttemptId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::{EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON};
-use crate::core::record::{Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble};
+use crate::core::record::{Admission, Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble, Write};
 
 impl Supervisor {
     pub(super) fn answer(&self, now: Moment, event: &Event, step: &mut Step) {
@@ -43,6 +46,9 @@ impl Supervisor {
                 case.note(step, Fact::Trouble { id: live.id.clone(), what: Trouble::Survivors { count: *count } });
             }
             (Event::ShimLost { .. }, Stage::Verifying { .. }) => self.fail(case, &EndReason::ShimLost, step),
+            (Event::Wrote { part, paths, .. }, _) => self.wrote(case, *part, paths, step),
+            (Event::Refused { part, refusal, .. }, _) => self.refused_locally(case, *part, refusal, step),
+            (Event::NotKept { part, path, error, .. }, _) => self.not_kept(case, *part, path, error, step),
             (Event::Sampled { quiet, .. }, Stage::Running) if live.ending.is_none() => {
                 self.sampled(case, *quiet, step);
             }
@@ -182,21 +188,29 @@ impl Supervisor {
 
     fn sampled(&self, case: Case<'_>, quiet: Duration, step: &mut Step) {
         let plan = self.agent_plan(case.seat);
-        let Some(idle) = plan.idle_timeout else { return };
         let id = &case.live.id;
-        if quiet >= idle {
-            let how = Ending::Orderly { grace: plan.grace };
-            end(case.now, id, Part::Agent, how, EndReason::IdleTimeout { after: idle }, step);
-        } else {
-            let rest = idle.saturating_sub(quiet).max(SHORTEST_LOOK);
-            case.note(step, Fact::Sampled { id: id.clone(), next: case.now + rest });
+        let how = Ending::Orderly { grace: plan.grace };
+        let rest = |limit: Duration| limit.saturating_sub(quiet).max(SHORTEST_LOOK);
+        let (idle, after) = (plan.idle_timeout, plan.lock_timeout);
+        let waited_for = self.queue.is_waited_for(case.seat);
+        if let Some(after) = idle.filter(|&idle| quiet >= idle) {
+            return end(case.now, id, Part::Agent, how, EndReason::IdleTimeout { after }, step);
+        }
+        if waited_for && quiet >= after {
+            return end(case.now, id, Part::Agent, how, EndReason::LockTimeout { after }, step);
+        }
+        if let Some(idle) = idle {
+            case.note(step, Fact::Sampled { id: id.clone(), next: case.now + rest(idle) });
+        }
+        if waited_for {
+            case.note(step, Fact::LockWatched { id: id.clone(), next: case.now + rest(after) });
         }
     }
 
-    fn measured(&self, case: Case<'_>, outcome: &Result<Vec<Change>, String>, step: &mut Step) {
+    fn measured(&self, case: Case<'_>, outcome: &Result<Measured, String>, step: &mut Step) {
         let (live, id, plan) = (case.live, case.live.id.clone(), self.agent_plan(case.seat));
-        let changes = match (outcome, &live.failing) {
-            (Ok(changes), _) => changes,
+        let measured = match (outcome, &live.failing) {
+            (Ok(measured), _) => measured,
             (Err(error), failing) => {
                 let what = Trouble::MeasureFailed { error: error.clone() };
                 case.note(step, Fact::Trouble { id, what });
@@ -209,17 +223,72 @@ impl Supervisor {
         };
         let others = self.leases.holders().filter(|&holder| holder != case.seat);
         let others: Vec<_> = others.map(|holder| &self.agent_plan(holder).claim).collect();
-        let writes = attribution::judge(&plan.claim, &others, &live.dirty, changes);
+        let evidence = Evidence {
+            claim: &plan.claim,
+            others: &others,
+            dirty: &live.dirty,
+            locked: &live.locked,
+            admitted: &live.admitted,
+            seen: self.opened.as_ref().is_some_and(|opened| opened.layers.gate).then_some(&live.wrote),
+            on_undeclared: plan.on_undeclared,
+            on_outside_edit: plan.on_outside_edit,
+        };
+        let writes = attribution::judge(&evidence, measured);
         case.note(step, Fact::WriteSet { id, writes: writes.clone() });
         let case = Case { writes: &writes, ..case };
         if let Some(reason) = &live.failing {
             self.salvage(case, reason, step);
-        } else if plan.expect_changes && writes.iter().all(|w| w.fate == Fate::Leave) {
-            self.fail(case, &EndReason::NoChanges, step);
-        } else if writes.iter().any(|w| w.fate == Fate::Commit) {
-            step.ask(case.freeze(Purpose::Completion, |fate| fate == Fate::Commit));
+        } else if let Some(reason) = self.shortfall(case) {
+            self.fail(case, &reason, step);
+        } else if writes.iter().any(|w| w.fate.commits()) {
+            step.ask(case.freeze(Purpose::Completion, Fate::commits));
         } else {
             self.verify_or_place(case, step);
+        }
+    }
+
+    /// Why an attempt whose tree ended well will not complete all the same.
+    fn shortfall(&self, case: Case<'_>) -> Option<EndReason> {
+        let (live, plan) = (case.live, self.agent_plan(case.seat));
+        let of = |want: &dyn Fn(&Write) -> bool| {
+            let wanted = case.writes.iter().filter(|write| want(write)).map(|write| write.change.path.clone());
+            wanted.take(MAX_PATHS_IN_REASON).collect::<Vec<_>>()
+        };
+        let mixed = of(&|write| write.fate == Fate::Mixed);
+        if !mixed.is_empty() {
+            return Some(EndReason::OutsideEdit { paths: mixed });
+        }
+        if !live.busy.is_empty() {
+            return Some(EndReason::Busy { paths: live.busy.iter().cloned().collect() });
+        }
+        let leftovers = of(&|write| {
+            let provisional = live.admitted.get(&write.change.path) == Some(&Admission::Provisional);
+            provisional && write.fate == Fate::SalvageOnly && write.change.after.is_some()
+        });
+        if !leftovers.is_empty() {
+            return Some(EndReason::Leftovers { paths: leftovers });
+        }
+        let denied = &self.agents[case.seat].latest.denied;
+        let refused: BTreeSet<&RefusedPath> = denied.iter().map(|(path, _)| path).collect();
+        let paths = || refused.iter().take(MAX_PATHS_IN_REASON).map(|path| (*path).clone()).collect();
+        let wrote_nothing = live.wrote.is_empty() && !case.writes.iter().any(|write| write.fate.commits());
+        if !denied.is_empty() && wrote_nothing {
+            return Some(EndReason::AllDenied { paths: paths() });
+        }
+        if !denied.is_empty() && plan.on_denied == OnDenied::Fail {
+            return Some(EndReason::Denied { paths: paths() });
+        }
+        let nothing = case.writes.iter().all(|write| write.fate == Fate::Leave);
+        (plan.expect_changes && nothing).then_some(EndReason::NoChanges)
+    }
+
+    /// Somebody wants an agent's locks back.
+    pub(super) fn release_asked(&self, now: Moment, agent: &AgentId, step: &mut Step) {
+        let Some(&seat) = self.seats.get(agent) else { return };
+        let Some(live) = self.agents[seat].live().filter(|live| live.ending.is_none()) else { return };
+        if let Some(part) = part_of(live) {
+            let how = Ending::Orderly { grace: self.agent_plan(seat).grace };
+            end(now, &live.id, part, how, EndReason::LocksReleased, step);
         }
     }
 
@@ -341,7 +410,13 @@ fn for_reading(paths: &[RepoPath]) -> Vec<RepoPath> {
 /// The attempt that an event is about.
 fn attempt_of(event: &Event) -> Option<&AttemptId> {
     match event {
-        Event::Turn | Event::Interrupted(_) | Event::Surveyed { .. } => None,
+        Event::Turn
+        | Event::Interrupted(_)
+        | Event::Surveyed { .. }
+        | Event::OutsideWrite { .. }
+        | Event::ResolveAsked { .. }
+        | Event::ReleaseAsked { .. }
+        | Event::ConflictChecked { .. } => None,
         Event::Prepared { id, .. }
         | Event::Spawned { id, .. }
         | Event::SpawnFailed { id, .. }
@@ -349,6 +424,10 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         | Event::ShimLost { id }
         | Event::Survived { id, .. }
         | Event::Sampled { id, .. }
+        | Event::Asked { id, .. }
+        | Event::Wrote { id, .. }
+        | Event::Refused { id, .. }
+        | Event::NotKept { id, .. }
         | Event::Measured { id, .. }
         | Event::Frozen { id, .. }
         | Event::Checkpointed { id, .. }

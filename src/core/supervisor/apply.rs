@@ -11,9 +11,9 @@ use crate::core::effect::Purpose;
 use crate::core::ids::{AgentId, AttemptId, RunnerName};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
-use crate::core::queue::Seat;
-use crate::core::reason::{EndReason, Exit, WaitReason};
-use crate::core::record::{Fact, Fate, Record, RunOpened, Summary, Trouble, Usage, Write};
+use crate::core::queue::{Obstacle, Seat};
+use crate::core::reason::{BusyReason, EndReason, Exit, WaitReason};
+use crate::core::record::{Admission, Fact, Record, RunOpened, Summary, Trouble, Usage};
 use crate::core::view::VerifyView;
 
 impl Supervisor {
@@ -46,12 +46,43 @@ impl Supervisor {
                 self.ended = Some((at, *outcome));
                 self.timers.clear_all();
             }
+            Fact::ConflictFound(found) => self.conflict_found(at, found),
+            Fact::ConflictAnalysed { conflict, analysis } => {
+                if let Some(known) = self.conflict_mut(*conflict) {
+                    known.analysis = Some(analysis.clone());
+                }
+            }
+            Fact::ConflictRecommended { conflict, recommendation } => {
+                if let Some(known) = self.conflict_mut(*conflict) {
+                    known.recommendation = Some(*recommendation);
+                }
+            }
+            Fact::ConflictResolved { conflict, resolution, by } => {
+                self.conflict_resolved(*conflict, *resolution, *by);
+            }
+            Fact::ConflictChecked { conflict } => {
+                self.unchecked.remove(conflict);
+            }
+            Fact::ConflictVerified { conflict, outcome } => {
+                if let Some(known) = self.conflict_mut(*conflict) {
+                    known.verification = Some(outcome.clone());
+                }
+            }
+            Fact::OutsideWrite { paths } => {
+                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, None))))
+            }
             Fact::AttemptOpened { id, slot } => self.attempt_opened(id, *slot),
             Fact::AttemptReturned { id, .. }
             | Fact::AttemptStarted { id, .. }
             | Fact::AttemptSpawned { id, .. }
             | Fact::EndIntended { id, .. }
             | Fact::Sampled { id, .. }
+            | Fact::LockWatched { id, .. }
+            | Fact::Wrote { id, .. }
+            | Fact::Denied { id, .. }
+            | Fact::Busied { id, .. }
+            | Fact::Locked { id, .. }
+            | Fact::Admitted { id, .. }
             | Fact::TreeEnded { id, .. }
             | Fact::WriteSet { id, .. }
             | Fact::CheckpointIntended { id }
@@ -70,7 +101,7 @@ impl Supervisor {
                 }
             }
         }
-        self.settle();
+        self.settle(at);
     }
 
     /// A fact about a live attempt.
@@ -95,12 +126,32 @@ impl Supervisor {
                     run.attempts = live.id.attempt.0;
                     live.dirty = dirty.iter().cloned().collect();
                     live.stage = Stage::Starting;
+                    live.started = at;
                 }
                 if first {
                     self.satisfy_dependents(seat, |edge_waits| !edge_waits);
                 }
             }
-            Fact::AttemptSpawned { .. } => self.watch(at, seat),
+            Fact::AttemptSpawned { .. } => {
+                self.watch(at, seat);
+                if self.queue.is_waited_for(seat) {
+                    let timeout = self.agent_plan(seat).lock_timeout;
+                    self.timers.set(Timer::Lock(seat), at + timeout);
+                }
+            }
+            Fact::LockWatched { next, .. } => self.timers.set(Timer::Lock(seat), *next),
+            Fact::Wrote { paths, .. } => {
+                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, Some(seat)))));
+            }
+            Fact::Restored { restored, .. } => {
+                self.last_writes.extend(restored.iter().map(|path| (path.clone(), (at, None))));
+            }
+            Fact::Admitted { path, how: Admission::Ignored, .. } => {
+                self.made.insert(path.clone());
+            }
+            Fact::Denied { path, why, .. } => {
+                self.agents[seat].latest.denied.insert((path.clone(), why.clone()));
+            }
             Fact::EndIntended { .. } | Fact::Verified { .. } => self.timers.clear_watches(seat),
             Fact::Sampled { next, .. } => self.timers.set(Timer::Idle(seat), *next),
             Fact::CheckpointIntended { .. } => self.timers.clear(&Timer::Checkpoint(seat)),
@@ -136,7 +187,7 @@ impl Supervisor {
     }
 
     /// Looks for the next candidate, now that something has changed.
-    fn settle(&mut self) {
+    fn settle(&mut self, at: Moment) {
         if self.stop.is_some() || self.opened.is_none() {
             self.queue.close();
             return;
@@ -145,11 +196,23 @@ impl Supervisor {
         let parked = self.with_look(|look| queue.settle(look));
         self.queue = queue;
         for seat in parked {
+            if let Some(Obstacle::Lease(holder)) = self.queue.obstacle(seat) {
+                self.watch_lock(at, holder);
+            }
             if self.lock_note(seat).is_some() {
                 self.to_note.insert(seat);
             } else {
                 self.to_note.remove(&seat);
             }
+        }
+    }
+
+    /// Somebody waits for what this agent holds.
+    fn watch_lock(&mut self, at: Moment, holder: Seat) {
+        let runs = self.agents[holder].live().is_some_and(|l| l.stage == Stage::Running && l.ending.is_none());
+        if runs && !self.timers.is_set(&Timer::Lock(holder)) {
+            let timeout = self.agent_plan(holder).lock_timeout;
+            self.timers.set(Timer::Lock(holder), at + timeout);
         }
     }
 
@@ -220,7 +283,8 @@ impl Supervisor {
         let runner = self.agent_plan(seat).runner.clone();
         self.leases.grant(seat, slot, &runner);
         self.agents[seat].noted = Noted::Waiting;
-        self.agents[seat].lifecycle = Lifecycle::Live(Box::new(Live::new(id.clone(), slot)));
+        let added = self.agents[seat].added.clone();
+        self.agents[seat].lifecycle = Lifecycle::Live(Box::new(Live::new(id.clone(), slot, added)));
         self.check_edge(seat, before);
     }
 
@@ -290,6 +354,27 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
             live.process = None;
             live.stage = Stage::Measuring;
         }
+        Fact::Wrote { paths, .. } => {
+            for path in paths {
+                live.busy.remove(path);
+                live.wrote.insert(path.clone());
+            }
+        }
+        Fact::Busied { path, why, .. } => {
+            live.busy.insert(path.clone());
+            if *why == BusyReason::Stale {
+                live.refreshed.insert(path.clone(), at);
+            }
+        }
+        Fact::Locked { path, .. } => {
+            live.locked.insert(path.clone());
+        }
+        Fact::Admitted { path, how, .. } => {
+            live.admitted.insert(path.clone(), *how);
+            if *how == Admission::Warned {
+                latest.warned.insert(path.clone());
+            }
+        }
         Fact::CheckpointIntended { .. } => live.checkpointing = true,
         Fact::Checkpointed { commit, .. } => {
             live.checkpointing = false;
@@ -298,7 +383,7 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
         Fact::WriteSet { writes, .. } => {
             live.stage = match &live.failing {
                 Some(_) => Stage::Closing,
-                None if has(writes, Fate::Commit) || has_verify => Stage::Freezing,
+                None if writes.iter().any(|w| w.fate.commits()) || has_verify => Stage::Freezing,
                 None => Stage::Parting,
             };
             latest.writes.clone_from(writes);
@@ -342,8 +427,4 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
         }
         _ => {}
     }
-}
-
-fn has(writes: &[Write], fate: Fate) -> bool {
-    writes.iter().any(|w| w.fate == fate)
 }

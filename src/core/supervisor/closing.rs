@@ -38,16 +38,22 @@ impl Case<'_> {
     }
 
     /// Freezes the paths of these fates.
-    pub(super) fn freeze(&self, purpose: Purpose, want: impl Fn(Fate) -> bool) -> Effect {
+    pub(super) fn freeze(&self, purpose: Purpose, want: impl Fn(Fate) -> bool + Copy) -> Effect {
         let wanted = self.writes.iter().filter(|write| want(write.fate));
         let attribution = wanted.map(|write| write.attribution).max().unwrap_or(Attribution::Inferred);
-        Effect::Freeze { id: self.live.id.clone(), purpose, paths: self.paths(want), attribution }
+        let mixed = self.paths(|fate| want(fate) && fate == Fate::CommitMixed);
+        Effect::Freeze { id: self.live.id.clone(), purpose, paths: self.paths(want), attribution, mixed }
     }
 }
 
 /// What is the attempt's own: committed or salvaged.
 fn own(fate: Fate) -> bool {
     fate != Fate::Leave
+}
+
+/// What somebody outside wrote as well is not taken away.
+fn put_back(fate: Fate) -> bool {
+    own(fate) && !matches!(fate, Fate::Mixed | Fate::CommitMixed)
 }
 
 impl Supervisor {
@@ -60,7 +66,7 @@ impl Supervisor {
     /// First its work is kept. What was frozen to be committed is that already, unless the attempt
     /// also changed what may not be committed.
     pub(super) fn salvage(&self, case: Case<'_>, reason: &EndReason, step: &mut Step) {
-        let all_frozen = case.frozen.is_some() && case.writes.iter().all(|w| w.fate != Fate::SalvageOnly);
+        let all_frozen = case.frozen.is_some() && case.writes.iter().all(|w| w.fate.commits() || w.fate == Fate::Leave);
         if case.paths(own).is_empty() {
             self.finish_failed(Case { frozen: None, ..case }, reason, step);
         } else if all_frozen {
@@ -76,7 +82,7 @@ impl Supervisor {
         let restores = self.agent_plan(case.seat).on_abort == OnAbort::Restore;
         match case.frozen {
             Some(commit) if restores || self.tries_again(case.seat, case.live, reason) => {
-                step.ask(Effect::Restore { id: case.live.id.clone(), commit, paths: case.paths(own) });
+                step.ask(Effect::Restore { id: case.live.id.clone(), commit, paths: case.paths(put_back) });
             }
             _ => self.finish_failed(case, reason, step),
         }
@@ -93,6 +99,13 @@ impl Supervisor {
         }
         let (why, not_before) = match reason {
             EndReason::RateLimited => (RequeueReason::RateLimit, case.now),
+            EndReason::Busy { .. } => {
+                (RequeueReason::Busy { paths: case.live.busy.iter().cloned().collect() }, case.now)
+            }
+            EndReason::WaitsBehind { conflict, path, .. } => {
+                (RequeueReason::Conflict { conflict: *conflict, path: path.clone() }, case.now)
+            }
+            EndReason::Outranked { conflict, .. } => (RequeueReason::Outranked { conflict: *conflict }, case.now),
             reason => {
                 let pause = backoff(self.agents[case.seat].retries);
                 (RequeueReason::Retry(reason.clone()), case.now + pause)

@@ -13,6 +13,8 @@
 mod answers;
 mod apply;
 mod closing;
+mod contest;
+mod gate;
 mod policy;
 mod release;
 mod show;
@@ -24,6 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::{AgentPlan, Plan};
 use super::change::ObjectId;
+use super::claim::{Claim, Pattern};
+use super::conflict::ConflictId;
 use super::effect::Effect;
 use super::event::Event;
 use super::ids::{AgentId, AttemptId, RunnerName};
@@ -34,7 +38,8 @@ use super::queue::{Look, Queue, Seat};
 use super::reason::Interrupt;
 use super::record::{Fact, Record, RunOpened, RunOutcome, StopCause};
 
-use state::{AgentRun, Doomed, Edge, Lifecycle, Live, Phases, PlaceLine, RunnerRun};
+use gate::Call;
+use state::{AgentRun, Conflict, Doomed, Edge, Lifecycle, Live, Phases, PlaceLine, RunnerRun};
 use timers::Timers;
 
 /// The state of one run.
@@ -71,6 +76,16 @@ pub struct Supervisor {
     failures: u32,
     /// Used by all attempts together.
     tokens: u64,
+    /// In the order of their numbers.
+    conflicts: Vec<Conflict>,
+    open_conflicts: BTreeSet<ConflictId>,
+    /// Resolved, and not looked at afterwards yet.
+    unchecked: BTreeSet<ConflictId>,
+    /// Who wrote a path last, and when; `None`: somebody outside every tree, or the supervisor itself.
+    last_writes: BTreeMap<RepoPath, (Moment, Option<Seat>)>,
+    /// Files that git ignores and that were made in this run.
+    made: BTreeSet<RepoPath>,
+
     head: Option<ObjectId>,
     unattributed: Vec<RepoPath>,
     ended: Option<(Moment, RunOutcome)>,
@@ -144,6 +159,11 @@ impl Supervisor {
             kill: None,
             failures: 0,
             tokens: 0,
+            conflicts: Vec::new(),
+            open_conflicts: BTreeSet::new(),
+            unchecked: BTreeSet::new(),
+            last_writes: BTreeMap::new(),
+            made: BTreeSet::new(),
             head: None,
             unattributed: Vec::new(),
             ended: None,
@@ -172,6 +192,13 @@ impl Supervisor {
             Event::Turn => self.turn(now, &mut step),
             Event::Interrupted(by) => self.interrupt(now, *by, &mut step),
             Event::Surveyed { unattributed } => self.survey_done(now, unattributed, &mut step),
+            Event::Asked { id, part, call, targets } => {
+                self.asked(now, &Call { id, part: *part, call: *call, targets }, &mut step);
+            }
+            Event::OutsideWrite { paths } => self.outside_write(now, paths, &mut step),
+            Event::ResolveAsked { conflict, wish } => self.resolve_asked(now, *conflict, wish, &mut step),
+            Event::ReleaseAsked { agent } => self.release_asked(now, agent, &mut step),
+            Event::ConflictChecked { conflict, outcome } => self.conflict_checked(now, *conflict, outcome, &mut step),
             answer => self.answer(now, answer, &mut step),
         }
         step
@@ -181,6 +208,15 @@ impl Supervisor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         self.timers.next()
+    }
+
+    /// What the agent may write in its next attempt: its claim, and what joined it.
+    #[must_use]
+    pub fn claim(&self, agent: &AgentId) -> Option<Claim> {
+        let seat = *self.seats.get(agent)?;
+        let mut claim = self.agent_plan(seat).claim.clone();
+        claim.exclusive.extend(self.agents[seat].added.iter().map(Pattern::file));
+        Some(claim)
     }
 
     fn agent_plan(&self, seat: Seat) -> &AgentPlan {
@@ -220,6 +256,7 @@ impl Supervisor {
 
     fn with_look<T>(&self, f: impl FnOnce(&Look<'_>) -> T) -> T {
         let paused = |runner: &RunnerName| self.is_paused(runner);
-        f(&Look { plan: &self.plan, order: &self.order, leases: &self.leases, paused: &paused })
+        let extra = |seat: Seat| self.agents[seat].live().map_or(&self.agents[seat].added, |live| &live.locked);
+        f(&Look { plan: &self.plan, order: &self.order, leases: &self.leases, paused: &paused, extra: &extra })
     }
 }

@@ -27,6 +27,9 @@ pub(super) const LONGEST_PAUSED: Duration = Duration::from_hours(6);
 /// How often placing is tried anew when somebody else commits at the same time.
 pub(super) const MOST_PLACE_TRIES: u32 = 5;
 
+/// How often an agent goes back to the queue because of others before it is given up.
+pub(super) const MOST_REQUEUES: u32 = 20;
+
 /// A quiet attempt is not looked at more often than this.
 pub(super) const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 
@@ -79,6 +82,9 @@ impl Supervisor {
             return !live.gives_up;
         }
         let run: &AgentRun = &self.agents[seat];
+        if matches!(reason, EndReason::Busy { .. } | EndReason::WaitsBehind { .. } | EndReason::Outranked { .. }) {
+            return run.requeues < MOST_REQUEUES;
+        }
         reason.may_be_retried() && run.retries < self.agent_plan(seat).retries
     }
 }

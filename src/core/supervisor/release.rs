@@ -27,6 +27,20 @@ impl Supervisor {
                 run.lifecycle = Lifecycle::Waiting(Wait::Turn);
                 self.join_if_ready(seat);
             }
+            RequeueReason::Busy { .. } | RequeueReason::Conflict { .. } | RequeueReason::Outranked { .. } => {
+                run.requeues += 1;
+                run.lifecycle = Lifecycle::Waiting(Wait::Turn);
+                let first = run.added.is_empty();
+                match why {
+                    RequeueReason::Busy { paths } => run.added.extend(paths.iter().cloned()),
+                    RequeueReason::Conflict { path, .. } => run.added.extend([path.clone()]),
+                    _ => {}
+                }
+                if first && !run.added.is_empty() {
+                    self.queue.stand_alone(seat);
+                }
+                self.join_if_ready(seat);
+            }
             RequeueReason::Retry(_) => {
                 run.retries += 1;
                 run.lifecycle = Lifecycle::Waiting(Wait::Backoff { until: not_before });
@@ -80,9 +94,8 @@ impl Supervisor {
 
     /// Gives lease, locks and slot back, and lets whoever waited for them be looked at again.
     pub(super) fn release(&mut self, seat: Seat) {
-        if self.agents[seat].live().is_none() {
-            return;
-        }
+        let Some(id) = self.agents[seat].live().map(|live| live.id.clone()) else { return };
+        self.pass_on(&id);
         let runner = self.agent_plan(seat).runner.clone();
         self.timers.clear_watches(seat);
         self.leases.release(seat, &runner);

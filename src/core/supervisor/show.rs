@@ -3,15 +3,15 @@
 //! Invariant: computed from the state alone, whenever it is asked for; nothing is remembered for it.
 
 use super::Supervisor;
-use super::state::{Lifecycle, Live, Noted, Stage, Wait};
+use super::state::{Conflict, Lifecycle, Live, Noted, Stage, Wait};
 use crate::core::agent::AgentPlan;
 use crate::core::claim::Pattern;
 use crate::core::ids::{AgentId, Attempt};
 use crate::core::lifecycle::State;
 use crate::core::queue::{Obstacle, Queue, Seat};
 use crate::core::reason::WaitReason;
-use crate::core::record::{Fate, RunOpened, RunOutcome};
-use crate::core::view::{AgentView, LocksView, RunState, RunView, Why};
+use crate::core::record::{RunOpened, RunOutcome};
+use crate::core::view::{AgentView, ConflictView, DeniedView, LocksView, RunState, RunView, Why};
 
 impl Supervisor {
     /// The run as it is shown; `None` before it was opened.
@@ -34,6 +34,7 @@ impl Supervisor {
             layers: opened.layers,
             max_concurrent: self.plan.max_concurrent.get(),
             agents: (0..self.agents.len()).map(|seat| self.agent_view(opened, seat)).collect(),
+            conflicts: self.conflicts.iter().map(conflict_view).collect(),
             unattributed: self.unattributed.clone(),
             ended_at: self.ended.map(|(at, _)| at),
         })
@@ -104,8 +105,8 @@ impl Supervisor {
         let waits = self.wait_reason(seat);
         let latest = &run.latest;
         let state = waits.as_ref().map_or_else(|| run.state(), WaitReason::state);
-        let writes = latest.paths(Fate::Commit);
-        let own = latest.writes.iter().filter(|w| w.fate == Fate::Commit);
+        let own = || latest.writes.iter().filter(|w| w.fate.commits());
+        let writes = own().map(|write| write.change.path.clone()).collect();
         AgentView {
             id: plan.id.clone(),
             name: plan.name.clone(),
@@ -117,15 +118,21 @@ impl Supervisor {
             attempt: (run.attempts > 0).then_some(Attempt(run.attempts)),
             pid: run.live().and_then(|live| live.process.as_ref()).map(|p| p.pid),
             depends_on: plan.depends_on.iter().map(|d| d.on.clone()).collect(),
-            locks: locks(plan),
+            locks: self.locks(seat),
             started_at: latest.started_at,
             ended_at: latest.ended_at,
             exit: latest.exit,
-            attribution: own.map(|w| w.attribution).max(),
+            attribution: own().map(|w| w.attribution).max(),
             writes,
             index_left: latest.index_left.clone(),
             not_restored: latest.not_restored.clone(),
             in_tree: run.in_tree(),
+            denied: latest
+                .denied
+                .iter()
+                .map(|(path, why)| DeniedView { path: path.clone(), why: why.clone() })
+                .collect(),
+            warned: latest.warned.iter().cloned().collect(),
             needs: latest.needs.clone(),
             message: latest.message.clone(),
             commit: latest.commit,
@@ -135,13 +142,23 @@ impl Supervisor {
         }
     }
 
+    /// What it declared, and what it locked (or will lock) one by one.
+    fn locks(&self, seat: Seat) -> LocksView {
+        let (plan, run) = (self.agent_plan(seat), &self.agents[seat]);
+        let texts = |patterns: &[Pattern]| patterns.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
+        let mut exclusive = texts(&plan.claim.exclusive);
+        let extra = run.live().map_or(&run.added, |live| &live.locked);
+        exclusive.extend(extra.iter().map(ToString::to_string));
+        LocksView { exclusive, late: texts(&plan.claim.late), shared: texts(&plan.claim.shared) }
+    }
+
     fn why(&self, seat: Seat, waits: Option<WaitReason>) -> Why {
         let run = &self.agents[seat];
         match (&run.lifecycle, waits) {
             (_, Some(reason)) => Why::Waits(reason),
             (Lifecycle::Live(live), _) => ends(live).map_or(Why::Nothing, |reason| Why::Ends(reason.clone())),
             (Lifecycle::Ended { reason: Some(reason), .. }, _) => Why::Ends(reason.clone()),
-            (Lifecycle::Ended { .. }, _) if run.latest.paths(Fate::Commit).is_empty() => Why::WithoutChanges,
+            (Lifecycle::Ended { .. }, _) if !run.latest.writes.iter().any(|w| w.fate.commits()) => Why::WithoutChanges,
             _ => Why::Nothing,
         }
     }
@@ -151,12 +168,14 @@ fn ends(live: &Live) -> Option<&crate::core::reason::EndReason> {
     live.failing.as_ref().or(live.ending.as_ref())
 }
 
-fn locks(plan: &AgentPlan) -> LocksView {
-    let texts = |patterns: &[Pattern]| patterns.iter().map(|p| p.as_str().to_owned()).collect();
-    LocksView {
-        exclusive: texts(&plan.claim.exclusive),
-        late: texts(&plan.claim.late),
-        shared: texts(&plan.claim.shared),
+fn conflict_view(conflict: &Conflict) -> ConflictView {
+    ConflictView {
+        found_at: conflict.found_at,
+        found: conflict.found.clone(),
+        analysis: conflict.analysis.clone(),
+        recommendation: conflict.recommendation,
+        resolution: conflict.resolution,
+        verification: conflict.verification.clone(),
     }
 }
 

@@ -2,19 +2,21 @@
 //!
 //! Invariant: an agent is in exactly one [`Lifecycle`]; what belongs to one of them is inside it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::core::agent::Plan;
+use crate::core::call::RefusedPath;
 use crate::core::change::{Attribution, ObjectId};
+use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use crate::core::effect::{PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, Slot};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
-use crate::core::reason::{EndReason, Exit};
-use crate::core::record::{Fate, Need, ProcessId, Usage, Write};
+use crate::core::reason::{DenialReason, EndReason, Exit};
+use crate::core::record::{Admission, Fate, Need, ProcessId, Usage, Write};
 use crate::core::view::VerifyView;
 
 #[derive(Clone, Debug)]
@@ -33,6 +35,10 @@ pub(super) struct AgentRun {
     pub(super) usage: Option<Usage>,
     /// Attempts whose work is kept beside the branch.
     pub(super) salvage: Vec<Attempt>,
+    /// Paths that joined its exclusive claim, because it met somebody else's lock on them.
+    pub(super) added: BTreeSet<RepoPath>,
+    /// How often it went back to the queue because of others.
+    pub(super) requeues: u32,
     pub(super) latest: Latest,
 }
 
@@ -81,6 +87,22 @@ pub(super) struct Live {
     pub(super) frozen: Option<(Purpose, ObjectId)>,
     /// How often somebody committed while its work was being placed.
     pub(super) moved: u32,
+    /// When it was launched.
+    pub(super) started: Moment,
+    /// What the gate let it write.
+    pub(super) wrote: BTreeSet<RepoPath>,
+    /// What it was told to look at again, and has not written since.
+    pub(super) busy: BTreeSet<RepoPath>,
+    /// When it was told so, because of a change.
+    pub(super) refreshed: BTreeMap<RepoPath, Moment>,
+    /// Paths that it locked one by one.
+    pub(super) locked: BTreeSet<RepoPath>,
+    /// Paths that it may write without a lock.
+    pub(super) admitted: BTreeMap<RepoPath, Admission>,
+    /// Ignored directories beneath which it need not ask.
+    pub(super) roams: BTreeSet<RepoPath>,
+    /// Conflicts that it caused and that nobody has decided yet.
+    pub(super) contested: BTreeSet<ConflictId>,
 }
 
 /// How far a live attempt is: the answer that it waits for.
@@ -111,6 +133,8 @@ pub(super) struct Latest {
     pub(super) ended_at: Option<Moment>,
     pub(super) exit: Option<Exit>,
     pub(super) writes: Vec<Write>,
+    pub(super) denied: BTreeSet<(RefusedPath, DenialReason)>,
+    pub(super) warned: BTreeSet<RepoPath>,
     pub(super) index_left: Vec<RepoPath>,
     pub(super) not_restored: Vec<RepoPath>,
     /// Putting back was tried.
@@ -132,6 +156,8 @@ impl AgentRun {
             noted: Noted::Waiting,
             usage: None,
             salvage: Vec::new(),
+            added: BTreeSet::new(),
+            requeues: 0,
             latest: Latest::default(),
         }
     }
@@ -150,7 +176,8 @@ impl AgentRun {
             _ => None,
         };
         let is_left = |write: &&Write| match write.fate {
-            Fate::Commit => completed == Some(false) && !self.latest.restored,
+            Fate::Commit | Fate::CommitMixed => completed == Some(false) && !self.latest.restored,
+            Fate::Mixed => completed == Some(false),
             Fate::SalvageOnly => completed.is_some() && !self.latest.restored,
             Fate::Leave => write.attribution != Attribution::Unknown,
         };
@@ -170,7 +197,8 @@ impl AgentRun {
 }
 
 impl Live {
-    pub(super) fn new(id: AttemptId, slot: Slot) -> Self {
+    /// `added`: what it locks beside its claim.
+    pub(super) fn new(id: AttemptId, slot: Slot, added: BTreeSet<RepoPath>) -> Self {
         Self {
             id,
             slot,
@@ -184,12 +212,21 @@ impl Live {
             checkpoint: None,
             frozen: None,
             moved: 0,
+            started: Moment::ZERO,
+            wrote: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            refreshed: BTreeMap::new(),
+            locked: added,
+            admitted: BTreeMap::new(),
+            roams: BTreeSet::new(),
+            contested: BTreeSet::new(),
         }
     }
 
     fn state(&self) -> State {
         match (&self.stage, &self.failing) {
             (Stage::Preparing, _) => State::Waiting,
+            (Stage::Running, _) if !self.contested.is_empty() => State::Conflict,
             (Stage::Starting | Stage::Running, _) => State::Running,
             (_, None) => State::Completing,
             (_, Some(reason)) => reason.state(),
@@ -197,14 +234,25 @@ impl Live {
     }
 }
 
-impl Latest {
-    pub(super) fn paths(&self, fate: Fate) -> Vec<RepoPath> {
-        paths(&self.writes, |f| f == fate)
-    }
-}
-
 pub(super) fn paths(writes: &[Write], want: impl Fn(Fate) -> bool) -> Vec<RepoPath> {
     writes.iter().filter(|w| want(w.fate)).map(|w| w.change.path.clone()).collect()
+}
+
+/// A conflict, as far as it has come.
+#[derive(Clone, Debug)]
+pub(super) struct Conflict {
+    pub(super) found_at: Moment,
+    pub(super) found: Found,
+    pub(super) analysis: Option<Analysis>,
+    pub(super) recommendation: Option<Recommendation>,
+    pub(super) resolution: Option<(Resolution, Decider)>,
+    pub(super) verification: Option<Verification>,
+}
+
+impl Conflict {
+    pub(super) fn new(found_at: Moment, found: Found) -> Self {
+        Self { found_at, found, analysis: None, recommendation: None, resolution: None, verification: None }
+    }
 }
 
 /// A runner's rate limit.
@@ -261,4 +309,4 @@ pub(super) struct Edge {
 pub(super) type PlaceLine = VecDeque<Seat>;
 
 /// An agent that will be skipped, and the dependency that did not complete.
-pub(super) type Doomed = std::collections::BTreeMap<Seat, AgentId>;
+pub(super) type Doomed = BTreeMap<Seat, AgentId>;

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     /// The next look at how long it has been quiet.
     Idle(Seat),
     Checkpoint(Seat),
+    /// The next look at an agent that others wait for.
+    Lock(Seat),
     /// The pause before an agent's next attempt is over.
     Backoff(Seat),
     /// A runner's pause is over.
@@ -43,9 +45,13 @@ impl Timers {
         }
     }
 
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.at.contains_key(timer)
+    }
+
     /// All that watch a running tree of this agent.
     pub(super) fn clear_watches(&mut self, seat: Seat) {
-        for timer in [Timer::Timeout(seat), Timer::Idle(seat), Timer::Checkpoint(seat)] {
+        for timer in [Timer::Timeout(seat), Timer::Idle(seat), Timer::Checkpoint(seat), Timer::Lock(seat)] {
             self.clear(&timer);
         }
     }

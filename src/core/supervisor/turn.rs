@@ -21,8 +21,10 @@ use crate::core::record::{Fact, StopCause};
 impl Supervisor {
     /// One kind of consequence at a time: each is found with the ones before it applied.
     pub(super) fn turn(&self, now: Moment, step: &mut Step) {
-        let kinds: [fn(&Self, Moment, &mut Step); 7] = [
+        let kinds: [fn(&Self, Moment, &mut Step); 9] = [
             Self::due,
+            Self::close_moot,
+            Self::check_conflicts,
             Self::stop_at_limits,
             Self::end_waiting,
             Self::skip_doomed,
@@ -48,6 +50,14 @@ impl Supervisor {
                     let Some(idle) = self.agent_plan(*seat).idle_timeout else { continue };
                     step.note(now, Fact::Sampled { id: live.id.clone(), next: now + idle.max(SHORTEST_LOOK) });
                     step.ask(Effect::Sample { id: live.id.clone() });
+                }
+                Timer::Lock(seat) => {
+                    let Some(live) = self.agents[*seat].live() else { continue };
+                    let next = now + self.agent_plan(*seat).lock_timeout.max(SHORTEST_LOOK);
+                    step.note(now, Fact::LockWatched { id: live.id.clone(), next });
+                    if self.queue.is_waited_for(*seat) {
+                        step.ask(Effect::Sample { id: live.id.clone() });
+                    }
                 }
                 Timer::Checkpoint(seat) => {
                     let Some(live) = self.agents[*seat].live() else { continue };

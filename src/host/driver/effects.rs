@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::core::claim::Claim;
 use crate::core::effect::{Effect, Part};
-use crate::core::event::{Event, Preparation};
+use crate::core::event::{Event, Measured, Preparation};
+use crate::core::facts::Doubt;
 use crate::core::ids::{AgentId, AttemptId, RunnerName};
 use crate::core::path::RepoPath;
 use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
@@ -37,11 +38,13 @@ impl Driver<'_> {
     fn perform_git(&mut self, effect: Effect) {
         match effect {
             Effect::Measure { id } => self.ask_git(move |git| {
-                let outcome = git.measure(&id).map_err(|e| e.to_string());
+                let found = git.measure(&id, Doubt::None, &[]).map_err(|e| e.to_string());
+                let outcome = found.map(|m| Measured { own: m.own, beyond: m.beyond, ..Measured::default() });
                 Some(Event::Measured { id, outcome })
             }),
-            Effect::Freeze { id, purpose, paths, attribution } => {
-                let message = self.commit_message(&id);
+            Effect::Freeze { id, purpose, paths, attribution, mixed } => {
+                let mut message = self.commit_message(&id);
+                message.trailers.extend(mixed.iter().map(|path| ("Supervise-Mixed".to_owned(), path.to_string())));
                 self.ask_git(move |git| {
                     let request = FreezeRequest { id: &id, purpose, paths: &paths, attribution, message: &message };
                     let outcome = git.freeze(&request).map_err(|e| e.to_string());

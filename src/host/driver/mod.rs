@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: every decision. What to do is the core's; how it looks is the observer's.
 
+mod control;
 mod effects;
 mod trees;
 
@@ -32,8 +33,10 @@ use crate::runner::{Progress, Reader};
 use crate::session::{GitHooks, Session};
 
 use super::clock::Clock;
+use super::control::{Control, Socket};
 use super::git::{GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
+use super::past;
 use super::process::{self, Launcher, SpawnError, Tree, TreeKey, TreeNews};
 use super::signals::Signals;
 use super::state::RunDir;
@@ -53,6 +56,8 @@ pub struct Setup {
     pub shared_tmp: PathBuf,
     /// The directory in which each tree gets a cgroup; `None`: it gets none.
     pub cgroups: Option<PathBuf>,
+    /// Where others ask about the run; `None`: nobody can.
+    pub control: Option<Socket>,
 }
 
 /// Who watches a run go by. Called on the loop: must not block.
@@ -63,6 +68,8 @@ pub trait Observer {
     fn progress(&mut self, id: &AttemptId, progress: &Progress);
     /// The text of the snapshot file for this view.
     fn snapshot(&mut self, view: &RunView) -> Vec<u8>;
+    /// The document of the run, for whoever asks.
+    fn document(&mut self, view: &RunView) -> serde_json::Value;
 }
 
 /// A run that came to its end.
@@ -83,8 +90,12 @@ pub enum DriverError {
     GitThread(#[source] io::Error),
     #[error("cannot prepare to launch processes")]
     Launcher(#[source] io::Error),
+    #[error("cannot write the plan of the run")]
+    Plan(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    #[error("cannot answer on the control socket")]
+    Control(#[source] io::Error),
     #[error("cannot read the repository")]
     Git(#[from] GitError),
     #[error("the supervisor did not come to rest after {MAX_TURNS} turns: a bug in supervise")]
@@ -147,9 +158,11 @@ struct Driver<'o> {
 
 /// Supervises the session until every agent has ended. Wants a tokio `LocalSet`.
 pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, DriverError> {
-    let Setup { session, mut repository, run, run_dir, clock, layers, environment, shared_tmp, cgroups } = setup;
+    let Setup { session, mut repository, run, run_dir, clock, layers, environment, shared_tmp, cgroups, control } =
+        setup;
     let launcher = Rc::new(Launcher::new(process::OWN_BINARY).map_err(DriverError::Launcher)?);
     let mut signals = Signals::listen().map_err(DriverError::Signals)?;
+    let mut control = control.map(Socket::serve).transpose().map_err(DriverError::Control)?;
     let head = repository.head()?;
     repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
     let opened = RunOpened {
@@ -162,10 +175,11 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     };
     let mut plan = session.plan.clone();
     plan.stop_at = session.stop_at.map(|time| clock.next(time));
+    past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
     let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
     let workspace = repository.workspace().to_owned();
     let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
-    let git = GitThread::start(repository, news.clone()).map_err(DriverError::GitThread)?;
+    let git = GitThread::start("git", repository, news.clone()).map_err(DriverError::GitThread)?;
     let mut driver = Driver {
         supervisor: Supervisor::new(plan),
         journal,
@@ -192,7 +206,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         surveyed: true,
         outcome: None,
     };
-    let outcome = match driver.run(opened, &mut inbox, &mut signals).await {
+    let outcome = match driver.run(opened, &mut inbox, &mut signals, &mut control).await {
         Ok(outcome) => outcome,
         Err(error) => {
             driver.abandon(&mut inbox).await;
@@ -217,6 +231,7 @@ impl Driver<'_> {
         opened: RunOpened,
         inbox: &mut mpsc::Receiver<News>,
         signals: &mut Signals,
+        control: &mut Option<Control>,
     ) -> Result<RunOutcome, DriverError> {
         let first = Step { records: vec![self.supervisor.open(self.now(), opened)], effects: Vec::new() };
         let first = self.write(first)?;
@@ -234,9 +249,15 @@ impl Driver<'_> {
                 }
             };
             let mut events = Vec::new();
+            let mut owed = None;
             tokio::select! {
                 interrupt = signals.next() => events.push(Event::Interrupted(interrupt)),
                 () = wake => {}
+                asked = Control::next(control) => {
+                    let (event, answer) = self.asked(asked);
+                    events.extend(event);
+                    owed = Some(answer);
+                }
                 news = inbox.recv() => {
                     // The driver holds a sender, so the channel never closes.
                     let mut next = news;
@@ -247,6 +268,9 @@ impl Driver<'_> {
                 }
             }
             self.turn(Vec::new(), events).await?;
+            if let Some(answer) = owed {
+                answer.pay();
+            }
             if self.snapshot_due.is_some_and(|due| due <= self.now()) {
                 self.write_snapshot();
             }

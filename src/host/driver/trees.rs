@@ -61,6 +61,9 @@ impl Driver<'_> {
                 self.readers.get_mut(&key.id)?.gap();
                 None
             }
+            News::Tree(_, TreeNews::Asked { .. } | TreeNews::Wrote(_) | TreeNews::Untold(_) | TreeNews::Refused(_)) => {
+                None
+            }
             News::Tree(key, TreeNews::Ended { exit, .. }) => {
                 self.trees.remove(&key);
                 match key.part {
@@ -128,6 +131,7 @@ impl Driver<'_> {
         let key = TreeKey { id, part: Part::Agent };
         let spec = TreeSpec {
             cgroup: self.cgroup_of(&key),
+            gate: None,
             leftover_grace: LEFTOVER_GRACE,
             argv: line.argv,
             env: line.env,
@@ -248,6 +252,7 @@ impl Driver<'_> {
         let key = TreeKey { id, part: Part::Verify };
         let spec = TreeSpec {
             cgroup: self.cgroup_of(&key),
+            gate: None,
             leftover_grace: LEFTOVER_GRACE,
             argv: line.argv,
             env: line.env,

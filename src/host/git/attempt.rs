@@ -1,7 +1,6 @@
-//! The beginning and the measuring of an attempt: baseline, comparison, checkpoints.
+//! The beginning of an attempt, its checkpoints, and what is remembered of it.
 //!
-//! Invariant: a file is hashed again only where its stat, or a doubt about its stat, says that it may
-//! have changed. Everything that was hashed is stored, so freezing has little left to do.
+//! Invariant: an attempt that is remembered has a baseline, in memory and in its directory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,11 +11,13 @@ use std::path::{Path, PathBuf};
 use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
 use crate::core::claim::Claim;
 use crate::core::event::Preparation;
+use crate::core::facts::Doubt;
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
 
 use super::baseline::{BaseEntry, Baseline};
 use super::error::GitError;
+use super::extras::Extras;
 use super::files::Stat;
 use super::look::Look;
 use super::objects::{Conversion, Stored};
@@ -44,6 +45,13 @@ pub(super) struct Now {
     pub(super) since: (i64, u32),
     /// Git ignores it: it goes into salvage, never into a commit for the branch.
     pub(super) ignored: bool,
+}
+
+impl Now {
+    /// Is a file with this stat certainly what was measured?
+    pub(super) fn vouches_for(&self, stat: Option<Stat>) -> bool {
+        self.stat.is_some() && self.stat == stat && !stat.is_some_and(|s| s.racy(self.since))
+    }
 }
 
 /// What a checkpoint is made with; see [`Repository::checkpoint`].
@@ -103,11 +111,13 @@ impl Repository {
     /// Takes up an attempt of an earlier supervisor by what it left in `attempt_dir`, so that it can
     /// be measured, frozen and restored.
     pub fn adopt(&mut self, id: &AttemptId, claim: &Claim, attempt_dir: &Path) -> Result<(), GitError> {
-        let baseline = if Scope::of(claim).is_empty() {
+        let damaged = || GitError::NoBaseline(id.clone());
+        let mut baseline = if Scope::of(claim).is_empty() {
             Baseline::default()
         } else {
-            Baseline::load(&attempt_dir.join("baseline")).ok_or_else(|| GitError::NoBaseline(id.clone()))?
+            Baseline::load(&attempt_dir.join("baseline")).ok_or_else(damaged)?
         };
+        baseline.extras = Extras::load(attempt_dir).ok_or_else(damaged)?;
         self.remember(id, claim, baseline, attempt_dir);
         Ok(())
     }
@@ -154,12 +164,12 @@ impl Repository {
             kept += u32::from(keep);
             entries.push(BaseEntry { path: seen.path, entry: stored.entry, stat: Some(stat), kept: number });
         }
-        Ok(Baseline { head, since, entries, dirs: look.dirs })
+        Ok(Baseline { head, since, entries, dirs: look.dirs, extras: Extras::default() })
     }
 
     /// Are the bytes on disk those of the object, for a file that the index vouches for? Conversions
     /// of line ends change the size; what programs do is never taken on trust.
-    fn object_is_raw(&self, path: &RepoPath, stat: &Stat, entry: &Entry) -> Result<bool, GitError> {
+    pub(super) fn object_is_raw(&self, path: &RepoPath, stat: &Stat, entry: &Entry) -> Result<bool, GitError> {
         if entry.mode == Mode::Symlink {
             return Ok(true);
         }
@@ -175,76 +185,23 @@ impl Repository {
         let failed = || GitError::io(format!("keeping a copy of `{path}`"));
         let dir = dir.join("kept");
         fs::create_dir_all(&dir).map_err(failed())?;
-        let mut from = self.root.file(path).map_err(failed())?;
-        let mut to = File::create(dir.join(number.to_string())).map_err(failed())?;
-        io::copy(&mut from, &mut to).map_err(failed())?;
-        to.sync_data().map_err(failed())
+        let to = File::create(dir.join(number.to_string())).map_err(failed())?;
+        self.copy_out(path, to)
     }
 
-    /// What differs from the attempt's baseline within its exclusive and late claim. Nested
-    /// repositories count as one entry; ignored paths are among the changes where the claim reaches
-    /// them on purpose.
-    pub fn measure(&mut self, id: &AttemptId) -> Result<Vec<Change>, GitError> {
-        let state = self.state(id)?;
-        let scope = Scope::of(&state.claim);
-        if scope.is_empty() {
-            return Ok(Vec::new());
-        }
-        let file = File::options().write(true).open(state.dir.join("baseline"));
-        let file = file.map_err(GitError::io("opening the baseline"))?;
-        let since = touch(&file).map_err(GitError::io("touching the baseline"))?;
-        let look = self.look(&scope)?;
-        let state = self.state(id)?;
-        let mut changes = Vec::new();
-        let mut measured = BTreeMap::new();
-        let mut gone = state.baseline.entries.iter().filter(|e| e.stat.is_some()).peekable();
-        let mut lost = |upto: Option<&RepoPath>, changes: &mut Vec<Change>| {
-            while let Some(base) = gone.next_if(|b| upto.is_none_or(|p| b.path < *p)) {
-                changes.push(Change { path: base.path.clone(), before: Some(base.entry), after: None });
-            }
-            gone.next_if(|b| upto == Some(&b.path)).is_some()
-        };
-        for seen in look.seen.iter().filter(|s| s.stat.is_some()) {
-            lost(Some(&seen.path), &mut changes);
-            let base = state.baseline.find(&seen.path);
-            if let (Some(base), Some(stat), false) = (base, seen.stat, seen.nested)
-                && base.stat == Some(stat)
-                && !stat.racy(state.baseline.since)
-            {
-                continue;
-            }
-            let before = base.map(|b| b.entry);
-            let known = state.measured.get(&seen.path).filter(|n| {
-                !seen.nested && n.stat.is_some() && n.stat == seen.stat && !n.stat.is_some_and(|s| s.racy(n.since))
-            });
-            let after = match (known, &seen.item) {
-                (Some(now), _) => now.entry,
-                (None, Some(item)) if seen.clean => item.entry(),
-                _ => self.store_seen(seen, before.map(|b| b.mode))?.map(|s| s.entry),
-            };
-            if after != before {
-                let now = Now { entry: after, stat: seen.stat, since, ignored: seen.ignored };
-                measured.insert(seen.path.clone(), now);
-                changes.push(Change { path: seen.path.clone(), before, after });
-            }
-        }
-        lost(None, &mut changes);
-        for change in changes.iter().filter(|c| c.after.is_none()) {
-            let now = Now { entry: None, stat: None, since, ignored: false };
-            measured.insert(change.path.clone(), now);
-        }
-        changes.sort_by(|a, b| a.path.cmp(&b.path));
-        if let Some(state) = self.attempts.get_mut(id) {
-            state.measured = measured;
-        }
-        Ok(changes)
+    /// Copies a file of the workspace, durably.
+    pub(super) fn copy_out(&self, path: &RepoPath, mut to: File) -> Result<(), GitError> {
+        let failed = || GitError::io(format!("keeping a copy of `{path}`"));
+        let mut from = self.root.file(path).map_err(failed())?;
+        io::copy(&mut from, &mut to).map_err(failed())?;
+        to.sync_data().map_err(failed())
     }
 
     /// Measures a living attempt and freezes what it has changed so far under
     /// `…/<attempt>.checkpoint`; `None`: nothing has changed since the last one.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Option<ObjectId>, GitError> {
         let id = checkpoint.id;
-        let changes = self.measure(id)?;
+        let changes = self.measure(id, Doubt::None, &[])?.own;
         if self.state(id)?.checkpoint.as_ref().map_or(changes.is_empty(), |last| *last == changes) {
             return Ok(None);
         }
@@ -278,7 +235,7 @@ fn time_of(file: &File) -> io::Result<(i64, u32)> {
 }
 
 /// Sets the file's times to now, by the clock that stamps files, and tells that time.
-fn touch(file: &File) -> io::Result<(i64, u32)> {
+pub(super) fn touch(file: &File) -> io::Result<(i64, u32)> {
     use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     futimens(file, &Timestamps { last_access: now, last_modification: now })?;

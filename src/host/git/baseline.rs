@@ -13,6 +13,7 @@ use crate::core::change::{Entry, Mode, ObjectId};
 use crate::core::path::RepoPath;
 
 use super::error::GitError;
+use super::extras::Extras;
 use super::files::Stat;
 
 const HEADER: &[u8] = b"supervise baseline 1";
@@ -26,6 +27,8 @@ pub(super) struct Baseline {
     pub(super) entries: Vec<BaseEntry>,
     /// Directories that were there, as far as the claim leads to them; see `Walk::dirs`.
     pub(super) dirs: Vec<RepoPath>,
+    /// What the attempt was let on to later; kept in a file of its own.
+    pub(super) extras: Extras,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +50,11 @@ impl Baseline {
         self.dirs.get(first) == Some(dir) || self.dirs.get(next).is_some_and(|d| d.as_bytes().starts_with(&inside))
     }
 
+    /// What the path was; `None`: nothing that git would record.
     pub(super) fn find(&self, path: &RepoPath) -> Option<&BaseEntry> {
+        if let Some(extra) = self.extras.get(path) {
+            return extra.content();
+        }
         self.entries.binary_search_by(|e| e.path.cmp(path)).ok().map(|i| &self.entries[i])
     }
 
@@ -74,18 +81,8 @@ impl Baseline {
         field(self.head.map_or_else(|| "-".to_owned(), |h| h.to_string()).as_bytes());
         field(format!("{} {} {} {}", self.since.0, self.since.1, self.entries.len(), self.dirs.len()).as_bytes());
         for e in &self.entries {
-            let stat = e.stat.map_or_else(
-                || "-".to_owned(),
-                |s| {
-                    format!(
-                        "{} {} {} {} {} {} {} {} {} {}",
-                        s.size, s.mtime.0, s.mtime.1, s.ctime.0, s.ctime.1, s.ino, s.dev, s.mode, s.uid, s.gid
-                    )
-                },
-            );
-            let kept = e.kept.map_or_else(|| "-".to_owned(), |k| k.to_string());
             field(e.path.as_bytes());
-            field(format!("{:o} {} {kept} {stat}", e.entry.mode.bits(), e.entry.id).as_bytes());
+            field(encode_entry(e).as_bytes());
         }
         for dir in &self.dirs {
             field(dir.as_bytes());
@@ -120,11 +117,26 @@ impl Baseline {
         for _ in 0..dir_count {
             dirs.push(RepoPath::new(fields.next()?).ok()?);
         }
-        Some(Self { head, since, entries, dirs })
+        Some(Self { head, since, entries, dirs, extras: Extras::default() })
     }
 }
 
-fn decode_entry(path: RepoPath, line: &str) -> Option<BaseEntry> {
+/// All of it but the path, on one line.
+pub(super) fn encode_entry(e: &BaseEntry) -> String {
+    let stat = e.stat.map_or_else(
+        || "-".to_owned(),
+        |s| {
+            format!(
+                "{} {} {} {} {} {} {} {} {} {}",
+                s.size, s.mtime.0, s.mtime.1, s.ctime.0, s.ctime.1, s.ino, s.dev, s.mode, s.uid, s.gid
+            )
+        },
+    );
+    let kept = e.kept.map_or_else(|| "-".to_owned(), |k| k.to_string());
+    format!("{:o} {} {kept} {stat}", e.entry.mode.bits(), e.entry.id)
+}
+
+pub(super) fn decode_entry(path: RepoPath, line: &str) -> Option<BaseEntry> {
     let mut parts = line.split(' ');
     let mode = Mode::from_bits(u32::from_str_radix(parts.next()?, 8).ok()?)?;
     let id = ObjectId::from_hex(parts.next()?)?;
@@ -176,6 +188,7 @@ mod tests {
             since: (12, 34),
             entries: vec![entry(b"a\nb/\xff", Some(stat), Some(7)), entry(b"z", None, None)],
             dirs: vec![path(b"empty dir")],
+            extras: Extras::default(),
         };
         let bytes = baseline.encode();
         assert_eq!(Baseline::decode(&bytes), Some(baseline));

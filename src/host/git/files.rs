@@ -19,7 +19,7 @@ use crate::core::change::Mode;
 use crate::core::path::RepoPath;
 
 /// What lstat(2) says of a file: enough to tell that it may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) size: u64,
     /// Seconds and nanoseconds.

@@ -12,7 +12,8 @@ use crate::core::path::RepoPath;
 use super::Repository;
 use super::cachetree::CacheTree;
 use super::error::GitError;
-use super::files::Stat;
+use super::files::{Root, Stat};
+use super::ignore::IgnoreRules;
 use super::index::{Index, Item};
 use super::objects::{Objects, Stored, TREE_MODE};
 use super::scope::Scope;
@@ -42,9 +43,8 @@ pub(super) struct Look {
 /// The ignore rules and the index, for a walk.
 struct Oracle<'o> {
     index: &'o Index,
-    objects: &'o Objects,
-    /// All ignored paths, where only `git` can tell; directories stand for what is in them.
-    listed: Option<BTreeSet<Vec<u8>>>,
+    rules: &'o mut IgnoreRules,
+    root: &'o Root,
 }
 
 impl Known for Oracle<'_> {
@@ -56,25 +56,8 @@ impl Known for Oracle<'_> {
         !self.index.beneath(dir).is_empty()
     }
 
-    fn ignored(&mut self, path: &RepoPath, _dir: bool) -> Result<bool, GitError> {
-        if let Some(answer) = self.objects.ignored(path.as_path())? {
-            return Ok(answer);
-        }
-        if self.listed.is_none() {
-            let args = ["ls-files", "-z", "-o", "-i", "--exclude-standard", "--directory"];
-            let out = self.objects.git.run(&args, b"")?;
-            let clean = |p: &[u8]| p.strip_suffix(b"/").unwrap_or(p).to_vec();
-            self.listed = Some(out.split(|b| *b == 0).filter(|p| !p.is_empty()).map(clean).collect());
-        }
-        let listed = self.listed.as_ref();
-        let mut at = Some(path.clone());
-        while let Some(p) = at {
-            if listed.is_some_and(|l| l.contains(p.as_bytes())) {
-                return Ok(true);
-            }
-            at = p.parent();
-        }
-        Ok(false)
+    fn ignored(&mut self, path: &RepoPath, dir: bool) -> Result<bool, GitError> {
+        self.rules.ignores(self.root, path, dir).map_err(GitError::io("reading the ignore rules"))
     }
 }
 
@@ -84,7 +67,7 @@ impl Repository {
             return Ok(Look { seen: Vec::new(), dirs: Vec::new(), index: Arc::default() });
         }
         let index = self.index()?;
-        let mut oracle = Oracle { index: &index, objects: &self.objects, listed: None };
+        let mut oracle = Oracle { index: &index, rules: &mut self.ignore, root: &self.root };
         let Walk { found, dirs } = walk::walk(&self.root, scope, &mut oracle)?;
         self.look_for_attributes(&index, found.iter().any(|f| f.path.as_bytes().ends_with(b".gitattributes")));
         let index_time = index.stamp.map_or((0, 0), |s| s.mtime);

@@ -14,19 +14,25 @@
 //!
 //! Deliberately absent: deciding. What is dirty, mixed or salvaged is judged in `core`.
 
+mod admit;
 mod attempt;
 mod baseline;
 mod cachetree;
 mod command;
 mod error;
+mod extras;
+mod facts;
 mod files;
 mod follow;
 mod freeze;
 mod hash;
 mod hooks;
+mod ignore;
 mod index;
 mod index_write;
+mod intact;
 mod look;
+mod measure;
 mod message;
 mod objects;
 mod open;
@@ -36,6 +42,7 @@ mod scope;
 mod scratch;
 mod trees;
 mod walk;
+mod wildmatch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +54,7 @@ use crate::core::path::RepoPath;
 
 pub use attempt::Checkpoint;
 pub use error::GitError;
+pub use extras::Base;
 pub use freeze::FreezeRequest;
 pub use message::CommitMessage;
 pub use open::{Backend, Facts};
@@ -54,6 +62,7 @@ pub use scratch::ScratchWorktree;
 
 use attempt::AttemptState;
 use files::{Root, Stat};
+use ignore::IgnoreRules;
 use index::Index;
 use objects::Objects;
 use place::HeldLock;
@@ -71,6 +80,11 @@ pub struct Repository {
     filemode: bool,
     /// Attributes from outside the workspace may apply.
     global_attributes: bool,
+    ignore: IgnoreRules,
+    /// Of files that this handle makes in the git directory for a moment; no two handles share it.
+    scratch_name: &'static str,
+    /// The number that the next file in a `kept/` is tried to be given; see `admit`.
+    next_kept: u32,
     index: Option<Arc<Index>>,
     run: Option<RunState>,
     attempts: BTreeMap<AttemptId, AttemptState>,

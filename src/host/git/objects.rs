@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use git2::{AttrCheckFlags, AttrValue, ErrorCode, ObjectType, Oid};
 
@@ -341,12 +340,6 @@ impl Objects {
             }
         }
         Ok(Conversion::None)
-    }
-
-    /// Do git's ignore rules match?
-    pub(super) fn ignored(&self, path: &Path) -> Result<Option<bool>, GitError> {
-        let Some(lib) = &self.lib else { return Ok(None) };
-        lib.is_path_ignored(path).map(Some).map_err(GitError::lib("reading the ignore rules"))
     }
 
     /// Stores what is on disk at `path` and tells what git would record.

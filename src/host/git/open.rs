@@ -10,6 +10,7 @@ use crate::core::path::RepoPath;
 
 use super::command::Git;
 use super::error::GitError;
+use super::facts::rules_of;
 use super::files::Root;
 use super::index::{Index, Parsed, Stamp};
 use super::objects::Objects;
@@ -58,6 +59,12 @@ impl Repository {
             Ok(lib) => Self::with_libgit2(lib, dir),
             Err(e) => Self::with_command(dir, &e),
         }
+    }
+
+    /// Another handle on the same working tree, for another thread. Only this one, made once, may live
+    /// beside the first.
+    pub fn beside(&self) -> Result<Self, GitError> {
+        Ok(Self { scratch_name: "supervise-lookups.tmp", ..Self::open(self.root.path())? })
     }
 
     fn with_libgit2(lib: git2::Repository, dir: &Path) -> Result<Self, GitError> {
@@ -116,10 +123,13 @@ impl Repository {
         filemode: bool,
         global_attributes: bool,
     ) -> Result<Self, GitError> {
+        let common_dir = absolute(common_dir)?;
         Ok(Self {
             root: Root::open(root).map_err(GitError::io("opening the workspace"))?,
             git_dir: absolute(git_dir)?,
-            common_dir: absolute(common_dir)?,
+            ignore: rules_of(&objects, root, &common_dir),
+            scratch_name: "supervise-index.tmp",
+            common_dir,
             objects,
             filemode,
             global_attributes,
@@ -128,6 +138,7 @@ impl Repository {
             attempts: std::collections::BTreeMap::new(),
             lock: None,
             run_hooks: false,
+            next_kept: super::admit::FIRST_KEPT,
         })
     }
 
@@ -222,19 +233,21 @@ impl Repository {
     pub fn survey(&mut self) -> Result<Vec<RepoPath>, GitError> {
         let mut out = Vec::new();
         for path in self.changed(&Scope::whole())? {
-            let was = self.run.as_ref().and_then(|r| r.changed.get(&path)).copied();
-            let now = self.mark(&path, u64::MAX)?;
-            let same = was.is_some_and(|was| {
-                was == now
-                    || (was.content.is_some()
-                        && was.content == now.content
-                        && was.stat.map(|s| s.mode) == now.stat.map(|s| s.mode))
-            });
-            if !same {
+            if !self.is_as_at_start(&path)? {
                 out.push(path);
             }
         }
         Ok(out)
+    }
+
+    /// Did the path differ from HEAD when the run was opened, and is it now what it was then?
+    pub(super) fn is_as_at_start(&self, path: &RepoPath) -> Result<bool, GitError> {
+        let Some(was) = self.run.as_ref().and_then(|r| r.changed.get(path)) else { return Ok(false) };
+        let now = self.mark(path, u64::MAX)?;
+        Ok(*was == now
+            || (was.content.is_some()
+                && was.content == now.content
+                && was.stat.map(|s| s.mode) == now.stat.map(|s| s.mode)))
     }
 
     /// Exclusive and late paths of `claim` that are not as HEAD has them: staged, unstaged, or

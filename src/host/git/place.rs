@@ -92,7 +92,7 @@ impl Repository {
         for (path, before, _) in &diff {
             let now = read.entry(head_tree.as_ref(), path).map_err(refused)?;
             // Also against the baseline: what was committed before the freeze would be reverted.
-            if now != *before || read.entry(base_tree.as_ref(), path).map_err(refused)? != now {
+            if now != *before || self.committed_at_base(id, &mut read, base_tree, path).map_err(refused)? != now {
                 touched.push(path.clone());
             }
         }
@@ -136,18 +136,36 @@ impl Repository {
         head: Option<ObjectId>,
     ) -> Result<Vec<RepoPath>, GitError> {
         let mut found = Vec::new();
-        let Some(state) = self.attempts.get(id).filter(|_| base != head) else { return Ok(found) };
+        let Some(state) = self.attempts.get(id).filter(|s| base != head || !s.baseline.extras.is_empty()) else {
+            return Ok(found);
+        };
         let nested = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::Submodule);
-        // Late paths are nobody's alone, so another agent may rightly have committed one.
-        let own = |path: &RepoPath| state.claim.exclusive_matches(path);
+        // Late paths are nobody's alone until the first write, so another agent may rightly have
+        // committed one.
+        let own = |path: &RepoPath| state.claim.exclusive_matches(path) || state.baseline.extras.has(path);
         for (path, _) in state.measured.iter().filter(|(p, now)| !now.ignored && !nested(now.entry) && own(p)) {
-            let was = trees.entry(base.as_ref(), path)?;
+            let was = self.committed_at_base(id, trees, base, path)?;
             let was_dirty = state.baseline.find(path).map(|b| b.entry) != was;
             if !was_dirty && !nested(was) && trees.entry(head.as_ref(), path)? != was {
                 found.push(path.clone());
             }
         }
         Ok(found)
+    }
+
+    /// What HEAD had when the path's baseline was taken: at the attempt's beginning, or later where the
+    /// attempt was let on to it, or on to what it had become, only then.
+    pub(super) fn committed_at_base(
+        &self,
+        id: &AttemptId,
+        trees: &mut Trees<'_>,
+        base: Option<ObjectId>,
+        path: &RepoPath,
+    ) -> Result<Option<Entry>, GitError> {
+        match self.attempts.get(id).and_then(|s| s.baseline.extras.get(path)) {
+            Some(extra) => Ok(extra.committed),
+            None => trees.entry(base.as_ref(), path),
+        }
     }
 
     /// The same changes, author and message on another parent, kept by the attempt's reference.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode as Perm, OFlags};
 use rustix::io::Errno;
 
+use crate::core::call::There;
 use crate::core::change::{Mode, ObjectId};
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
@@ -40,12 +41,14 @@ impl Repository {
         let tree = self.objects.read_commit(&commit)?.tree;
         let (base, head) = (self.tree_of(self.state(id)?.baseline.head.as_ref())?, self.head()?.commit);
         let head = self.tree_of(head.as_ref())?;
+        let scope = Scope::of(&self.state(id)?.claim);
         let mut trees = Trees::new(&self.objects);
         let mut frozen = Vec::with_capacity(paths.len());
         let (mut restored, mut left) = (Vec::new(), Vec::new());
         for path in paths {
             // Putting an older content back would undo that commit in the working tree.
-            if base != head && trees.entry(base.as_ref(), path)? != trees.entry(head.as_ref(), path)? {
+            let committed = self.committed_at_base(id, &mut trees, base, path)?;
+            if committed != trees.entry(head.as_ref(), path)? || !self.has_base(id, &scope, path)? {
                 left.push(path.clone());
             } else {
                 frozen.push((path.clone(), trees.entry(Some(&tree), path)?));
@@ -80,9 +83,10 @@ impl Repository {
         }
         // Also those that never held a file. Others may be making directories at this moment: only
         // what the claim itself names is the attempt's.
-        let scope = Scope::of(&self.state(id)?.claim);
         dirs.extend(self.look(&scope)?.dirs.into_iter().filter(|d| scope.matches(d)));
-        self.remove_empty(id, &dirs)?;
+        let made = self.state(id)?.baseline.extras.iter().filter(|(_, base)| base.there() == There::Nothing);
+        dirs.extend(made.map(|(path, _)| path.clone()));
+        self.remove_empty(id, &scope, &dirs)?;
         for base in write {
             match self.put_back(id, &base) {
                 Ok(true) => restored.push(base.path),
@@ -94,6 +98,11 @@ impl Repository {
         Ok((restored, left))
     }
 
+    /// Is it known what the path was? Elsewhere nothing is put back.
+    fn has_base(&self, id: &AttemptId, scope: &Scope, path: &RepoPath) -> Result<bool, GitError> {
+        Ok(scope.matches(path) || self.state(id)?.baseline.extras.has(path))
+    }
+
     fn remove(&self, path: &RepoPath) -> io::Result<()> {
         let Some((dir, name)) = self.root.parent(path)? else { return Ok(()) };
         match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
@@ -103,10 +112,13 @@ impl Repository {
     }
 
     /// Removes those of `dirs` that are empty and were not there when the attempt began.
-    fn remove_empty(&self, id: &AttemptId, dirs: &BTreeSet<RepoPath>) -> Result<(), GitError> {
+    fn remove_empty(&self, id: &AttemptId, scope: &Scope, dirs: &BTreeSet<RepoPath>) -> Result<(), GitError> {
         let baseline = &self.state(id)?.baseline;
         for dir in dirs.iter().rev() {
-            if baseline.had_dir(dir) {
+            // Where the claim leads, the baseline knows; elsewhere what was seen of single paths.
+            let had = baseline.had_dir(dir)
+                || (!scope.touches(dir.as_bytes()) && baseline.extras.had_dir(dir).unwrap_or(true));
+            if had {
                 continue;
             }
             if let Ok(Some((parent, name))) = self.root.parent(dir) {
@@ -138,6 +150,11 @@ impl Repository {
         Ok(true)
     }
 
+    /// The file that holds what git could not give back.
+    fn kept(&self, id: &AttemptId, number: u32) -> Result<PathBuf, GitError> {
+        Ok(self.state(id)?.dir.join("kept").join(number.to_string()))
+    }
+
     /// The baseline's file or link, made in our own directory.
     fn stage(&self, id: &AttemptId, base: &BaseEntry) -> Result<PathBuf, GitError> {
         let failed = || GitError::io(format!("putting back `{}`", base.path));
@@ -149,14 +166,17 @@ impl Repository {
             _ => {}
         }
         if base.entry.mode == Mode::Symlink {
-            let target = self.objects.small_blob(&base.entry.id)?;
+            let target = match base.kept {
+                Some(number) => fs::read(self.kept(id, number)?).map_err(failed())?,
+                None => self.objects.small_blob(&base.entry.id)?,
+            };
             rustix::fs::symlink(target.as_slice(), &staged).map_err(io::Error::from).map_err(failed())?;
             return Ok(staged);
         }
         let mut to = File::create(&staged).map_err(failed())?;
         match base.kept {
             Some(number) => {
-                let kept = self.state(id)?.dir.join("kept").join(number.to_string());
+                let kept = self.kept(id, number)?;
                 io::copy(&mut File::open(kept).map_err(failed())?, &mut to).map_err(failed())?;
             }
             None => self.objects.copy_blob(&base.entry.id, &mut to)?,

@@ -32,6 +32,11 @@ impl Scope {
         Self { claim: None, roots: Vec::new(), whole: true }
     }
 
+    /// These paths and what is beneath them.
+    pub(super) fn paths(paths: &[RepoPath]) -> Self {
+        Self { claim: None, roots: outermost(paths.to_vec()), whole: false }
+    }
+
     /// What any of the claims lets its agent write, for one look on behalf of many.
     pub(super) fn union<'c>(claims: impl Iterator<Item = &'c Claim>) -> Self {
         let mut roots = Vec::new();

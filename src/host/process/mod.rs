@@ -6,6 +6,7 @@
 //! a tree that ends well.
 //! Deliberately absent: when and why to end a tree (`core`), and what its output means (`runner`).
 
+mod orders;
 mod program;
 mod sweep;
 mod watch;
@@ -25,14 +26,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch as channel};
 
+use crate::core::call::{Answer, CallId, Grant, Refusal, Tally, Target};
 use crate::core::effect::{Ending, Part};
 use crate::core::ids::AttemptId;
+use crate::core::path::RepoPath;
 use crate::core::reason::Exit;
 use crate::core::record::ProcessId;
 use crate::shim::clock;
 use crate::shim::ending::KILL_BOUND;
 use crate::shim::tree;
-use crate::shim::wire::{Frames, Launch, MAX_ORDER, Order, Report, Step};
+use crate::shim::wire::{Frames, GateTerms, Gated, Launch, MAX_ORDER, Order, Report, Step};
+
+use self::orders::Orders;
 
 /// The file that a shim is started from: this binary, even after it was replaced on disk.
 pub const OWN_BINARY: &str = "/proc/self/exe";
@@ -77,6 +82,9 @@ pub struct TreeSpec {
     /// A cgroup v2 directory to make for this tree, inside one that [`super::cgroup::probe`] gave.
     /// Where it cannot be made the tree runs without.
     pub cgroup: Option<PathBuf>,
+    /// What its writes are judged by before they land; `None`: they are not. Where a gate is asked for
+    /// and cannot be had, the tree is not launched.
+    pub gate: Option<GateTerms>,
 }
 
 /// What a tree has to tell.
@@ -86,6 +94,16 @@ pub enum TreeNews {
     Output(Vec<u8>),
     /// So many bytes of it are missing here (never in the log): they came faster than they were taken.
     Gap(u64),
+    /// A call waits for [`Tree::answer`], for seconds at most. All writes that the gate let through
+    /// before were told before.
+    Asked { call: CallId, targets: Vec<Target> },
+    /// What the gate let through since the last time, by path. A path can be there without a count:
+    /// something was done to it that the watch does not tell.
+    Wrote(Vec<(RepoPath, Tally)>),
+    /// So many calls that it let through are missing there: nobody read for too long.
+    Untold(u64),
+    /// What it refused by itself, and how often.
+    Refused(Vec<(Refusal, u32)>),
     /// The tree is gone, the logs are closed and the exit record is written.
     Ended {
         exit: Exit,
@@ -128,6 +146,8 @@ pub enum SpawnError {
     Log { path: PathBuf, source: io::Error },
     #[error("cannot prepare the launch")]
     Prepare(#[source] io::Error),
+    #[error("the kernel does not let writes be judged before they land")]
+    Gate(#[source] io::Error),
     #[error("cannot execute `{}`", .program.display())]
     Exec { program: PathBuf, source: io::Error },
     #[error("cannot start the shim")]
@@ -153,6 +173,8 @@ pub struct Tree {
     process: ProcessId,
     shim: u32,
     endings: channel::Sender<Option<Ending>>,
+    orders: Arc<Orders>,
+    gated: Option<Gated>,
     activity: Arc<Activity>,
     sampled: Mutex<Sampled>,
 }
@@ -161,7 +183,7 @@ pub struct Tree {
 #[derive(Debug)]
 struct Activity {
     since: Instant,
-    /// Milliseconds from `since` to the last output.
+    /// Milliseconds from `since` to the last output, or report of the gate.
     output: AtomicU64,
 }
 
@@ -206,7 +228,7 @@ impl Launcher {
             Ok(Ok(report)) => Some(report),
             Ok(Err(_)) | Err(_) => None,
         };
-        let Some(Report::Started { pid, start }) = answer else {
+        let Some(Report::Started { pid, start, gated }) = answer else {
             if answer.is_none() {
                 let _ = shim.child.kill();
             }
@@ -223,6 +245,7 @@ impl Launcher {
         let now = clock::now();
         let activity = Arc::new(Activity { since: now, output: AtomicU64::new(0) });
         let (endings, asked) = channel::channel(None);
+        let orders = Arc::new(Orders::default());
         let shim_pid = shim.child.id();
         let watcher = watch::Watcher {
             key,
@@ -232,6 +255,7 @@ impl Launcher {
             frames,
             news,
             asked,
+            orders: Arc::clone(&orders),
             activity: Arc::clone(&activity),
             exit_record,
             logs,
@@ -242,6 +266,8 @@ impl Launcher {
             process: ProcessId { pid, start, boot: self.boot.clone() },
             shim: shim_pid,
             endings,
+            orders,
+            gated,
             activity,
             sampled: Mutex::new(Sampled { at: now, ticks: 0, busy: now }),
         })
@@ -302,7 +328,25 @@ impl Tree {
         });
     }
 
-    /// How long there was no output, and since the last sample (or the launch) no use of the processor
+    /// What the gate makes use of; `None`: there is none.
+    #[must_use]
+    pub fn gated(&self) -> Option<Gated> {
+        self.gated
+    }
+
+    /// What a call that was asked about is told, and what the tree need not ask about any more. Does
+    /// not wait. `false`: too many answers are on their way, and this one is not.
+    pub fn answer(&self, call: CallId, answer: Answer, grants: Vec<Grant>) -> bool {
+        self.orders.answer(call, answer, grants)
+    }
+
+    /// These paths changed through somebody else: the tree's next write to each is told EBUSY, once.
+    /// Does not wait. `false`: there are too many, and some will not be told.
+    pub fn stale(&self, paths: Vec<RepoPath>) -> bool {
+        self.orders.stale(paths)
+    }
+
+    /// How long there was no output, no report of the gate, and since the last sample (or the launch) no use of the processor
     /// beyond 1 % of a core. Looks at every process of the tree: not for every second.
     pub fn sample(&self) -> Duration {
         let now = clock::now();
@@ -356,6 +400,7 @@ fn prepare(spec: TreeSpec) -> Result<Launch, SpawnError> {
         forward: spec.forward,
         leftover_grace: spec.leftover_grace,
         cgroup: spec.cgroup,
+        gate: spec.gate,
     };
     Ok(launch)
 }
@@ -363,7 +408,7 @@ fn prepare(spec: TreeSpec) -> Result<Launch, SpawnError> {
 async fn shake_hands(socket: &mut UnixStream, frames: &mut Frames, order: &Order) -> io::Result<Report> {
     let launch = order.encode();
     if launch.len() > MAX_ORDER {
-        return Ok(Report::Refused { step: Step::Exec, errno: nix::libc::E2BIG });
+        return Ok(Report::NotStarted { step: Step::Exec, errno: nix::libc::E2BIG });
     }
     socket.write_all(&launch).await?;
     let mut buffer = [0; 1024];
@@ -390,7 +435,9 @@ fn is_exhaustion(error: &io::Error) -> bool {
 /// What a shim's refusal means. The program and the directory were there a moment ago.
 fn refusal(report: &Report, order: Order) -> SpawnError {
     use nix::libc::{E2BIG, EACCES, ENOENT, ENOEXEC, ENOTDIR};
-    let (Report::Refused { step, errno }, Order::Launch(launch)) = (report, order) else { return SpawnError::NoAnswer };
+    let (Report::NotStarted { step, errno }, Order::Launch(launch)) = (report, order) else {
+        return SpawnError::NoAnswer;
+    };
     let source = io::Error::from_raw_os_error(*errno);
     if is_exhaustion(&source) {
         return SpawnError::Exhausted(source);
@@ -398,6 +445,7 @@ fn refusal(report: &Report, order: Order) -> SpawnError {
     let Launch { program, cwd, stdout, stderr, .. } = *launch;
     match (step, *errno) {
         (Step::Prepare | Step::Stdin, _) => SpawnError::Prepare(source),
+        (Step::Gate, _) => SpawnError::Gate(source),
         (Step::Stdout, _) => SpawnError::Log { path: stdout, source },
         (Step::Stderr, _) => SpawnError::Log { path: stderr, source },
         (Step::Exec, E2BIG) => SpawnError::TooLong,

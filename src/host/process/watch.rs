@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Activity, News, Shim, TreeKey, TreeNews, sweep};
+use super::{Activity, News, Orders, Shim, TreeKey, TreeNews, sweep};
 use crate::core::effect::Ending;
 use crate::core::reason::Exit;
 use crate::shim::logs;
@@ -40,6 +40,7 @@ pub(super) struct Watcher {
     pub(super) frames: Frames,
     pub(super) news: mpsc::Sender<News>,
     pub(super) asked: channel::Receiver<Option<Ending>>,
+    pub(super) orders: Arc<Orders>,
     pub(super) activity: Arc<Activity>,
     pub(super) exit_record: PathBuf,
     pub(super) logs: [PathBuf; 2],
@@ -80,10 +81,10 @@ impl Watcher {
                         let grace = match how { Ending::Orderly { grace } => grace, Ending::AtOnce => Duration::ZERO };
                         let by = Instant::now() + grace.saturating_add(self.bound).min(FAR);
                         deadline = Some(deadline.map_or(by, |deadline| deadline.min(by)));
-                        let order = Order::End(how).encode();
-                        let _ = timeout(ORDER_BOUND, self.socket.write_all(&order)).await;
+                        send(&mut self.socket, &Order::End(how)).await;
                     }
                 }
+                order = self.orders.next() => send(&mut self.socket, &order).await,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let _ = self.shim.child.kill();
                     break;
@@ -121,9 +122,22 @@ impl Watcher {
                 }
                 Ok(Some(Report::Gap(bytes))) => waiting.push_back(TreeNews::Gap(bytes)),
                 Ok(Some(Report::Alive)) => self.activity.heard(),
+                Ok(Some(Report::Ask { call, targets })) => {
+                    self.activity.heard();
+                    waiting.push_back(TreeNews::Asked { call, targets });
+                }
+                Ok(Some(Report::Wrote(paths))) => {
+                    self.activity.heard();
+                    waiting.push_back(TreeNews::Wrote(paths));
+                }
+                Ok(Some(Report::Refused(refusals))) => {
+                    self.activity.heard();
+                    waiting.push_back(TreeNews::Refused(refusals));
+                }
+                Ok(Some(Report::Untold(calls))) => waiting.push_back(TreeNews::Untold(calls)),
                 Ok(Some(Report::Ended { exit, survivors })) => *ended = Some((exit, survivors)),
                 Ok(None) => return true,
-                Ok(Some(Report::Started { .. } | Report::Refused { .. })) | Err(_) => {
+                Ok(Some(Report::Started { .. } | Report::NotStarted { .. })) | Err(_) => {
                     let _ = self.shim.child.kill();
                     return false;
                 }
@@ -155,6 +169,10 @@ impl Watcher {
         let mine = (record.pid, record.start) == self.leader;
         mine.then(|| (record.exit(), u32::try_from(record.survivors.len()).unwrap_or(u32::MAX)))
     }
+}
+
+async fn send(socket: &mut UnixStream, order: &Order) {
+    let _ = timeout(ORDER_BOUND, socket.write_all(&order.encode())).await;
 }
 
 /// A century is as good as for ever, and no clock overflows on it.

@@ -1,0 +1,130 @@
+//! Talking to a running supervisor: what may be asked, what is answered, and the side that asks.
+//!
+//! Invariant: one connection carries one request and one reply, each one line of JSON with a version
+//! (`wire`). A line is bounded, and what cannot be understood is answered with a [`Rejection`].
+//!
+//! Deliberately absent: the side that answers (`host::control`) and what a request means for the run
+//! (`core`).
+
+mod client;
+mod wire;
+
+pub use client::{AskError, SOCKET, ask};
+pub use wire::{MAX_REPLY, MAX_REQUEST, VERSION, read_reply, read_request, write_reply, write_request};
+
+use serde_json::Value;
+
+use crate::core::ids::AgentId;
+
+/// What can be asked of a running supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The document of the run as it is now.
+    Status,
+    /// The conflicts of that document.
+    Conflicts,
+    /// A decision about an open conflict; `conflict` may be left out where only one is open.
+    Resolve { conflict: Option<u32>, by: Decision },
+    /// End what the agent runs, so that its locks are free.
+    ReleaseLocks { agent: AgentId },
+}
+
+/// A person's decision about a conflict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// One goes on, the other is ended.
+    Keep { keep: AgentId, terminate: AgentId },
+    /// The writer's attempt is ended and queued behind the lock.
+    Wait,
+}
+
+/// What comes back when it was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Status {
+        run: Value,
+    },
+    Conflicts {
+        conflicts: Value,
+    },
+    /// The decision is in the journal.
+    Resolved {
+        conflict: u32,
+    },
+    /// Its end is in the journal; the locks are free when its processes are gone and its work is
+    /// kept.
+    Releasing {
+        agent: AgentId,
+    },
+}
+
+/// Why a request was not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Rejection {
+    pub kind: RejectionKind,
+    /// For people; one line.
+    pub text: String,
+}
+
+impl Rejection {
+    pub fn new(kind: RejectionKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+/// The words of the `kind` of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionKind {
+    /// No request at all, or a field of it is missing or wrong.
+    BadRequest,
+    UnknownKind,
+    /// The request is of a later version than the supervisor.
+    WrongVersion,
+    TooLarge,
+    /// The request did not come in time.
+    TooSlow,
+    /// Who asks may not.
+    NotAllowed,
+    /// Too many ask at once.
+    Busy,
+    UnknownAgent,
+    UnknownConflict,
+    /// It is understood and cannot be done now.
+    NotPossible,
+    /// The run is ending.
+    Ending,
+}
+
+impl RejectionKind {
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::UnknownKind,
+        Self::WrongVersion,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::NotAllowed,
+        Self::Busy,
+        Self::UnknownAgent,
+        Self::UnknownConflict,
+        Self::NotPossible,
+        Self::Ending,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::UnknownKind => "unknown_kind",
+            Self::WrongVersion => "wrong_version",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::NotAllowed => "not_allowed",
+            Self::Busy => "busy",
+            Self::UnknownAgent => "unknown_agent",
+            Self::UnknownConflict => "unknown_conflict",
+            Self::NotPossible => "not_possible",
+            Self::Ending => "ending",
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Requests and replies as lines of JSON.
+//!
+//! `{"version":1,"request":{"kind":"status"}}` is answered by `{"version":1,"reply":{"kind":"status",…}}`
+//! or `{"version":1,"error":{"kind":"…","text":"…"}}`.
+//!
+//! Invariant: what is written is read back as the same value. Fields that are not known are passed
+//! over, so that a newer program can say more; kinds that are not known are an error.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Decision, Rejection, RejectionKind, Reply, Request};
+use crate::core::ids::AgentId;
+
+/// The version that is spoken here, and the newest that is understood.
+pub const VERSION: u32 = 1;
+/// The longest request, in bytes, with its line feed.
+pub const MAX_REQUEST: usize = 64 << 10;
+/// The longest reply, in bytes: the document of some ten thousand agents.
+pub const MAX_REPLY: usize = 64 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum RequestForm {
+    Status,
+    Conflicts,
+    Resolve {
+        #[serde(default)]
+        conflict: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terminate: Option<String>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wait: bool,
+    },
+    ReleaseLocks {
+        agent: String,
+    },
+}
+
+const KINDS: [&str; 4] = ["status", "conflicts", "resolve", "release_locks"];
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum ReplyForm {
+    Status { run: Value },
+    Conflicts { conflicts: Value },
+    Resolved { conflict: u32 },
+    Releasing { agent: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct ErrorForm {
+    kind: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct RequestLine {
+    version: u32,
+    request: RequestForm,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplyLine {
+    version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply: Option<ReplyForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorForm>,
+}
+
+/// The line of a request, with its line feed.
+#[must_use]
+pub fn write_request(request: &Request) -> Vec<u8> {
+    let request = match request {
+        Request::Status => RequestForm::Status,
+        Request::Conflicts => RequestForm::Conflicts,
+        Request::Resolve { conflict, by: Decision::Wait } => {
+            RequestForm::Resolve { conflict: *conflict, keep: None, terminate: None, wait: true }
+        }
+        Request::Resolve { conflict, by: Decision::Keep { keep, terminate } } => RequestForm::Resolve {
+            conflict: *conflict,
+            keep: Some(keep.to_string()),
+            terminate: Some(terminate.to_string()),
+            wait: false,
+        },
+        Request::ReleaseLocks { agent } => RequestForm::ReleaseLocks { agent: agent.to_string() },
+    };
+    line(&RequestLine { version: VERSION, request })
+}
+
+/// Reads a request's line.
+pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
+    let bad = |text: String| Rejection::new(RejectionKind::BadRequest, text);
+    let value: Value = serde_json::from_slice(line).map_err(|_| bad("a request is one line of JSON".to_owned()))?;
+    match value.get("version").and_then(Value::as_u64) {
+        None => return Err(bad("a request has a `version`".to_owned())),
+        Some(version) if version != u64::from(VERSION) => {
+            let text = format!("version {version} is not spoken here; this supervisor speaks version {VERSION}");
+            return Err(Rejection::new(RejectionKind::WrongVersion, text));
+        }
+        Some(_) => {}
+    }
+    let Some(request) = value.get("request") else { return Err(bad("a request has a `request`".to_owned())) };
+    let Some(kind) = request.get("kind").and_then(Value::as_str) else {
+        return Err(bad("a request has a `kind`".to_owned()));
+    };
+    if !KINDS.contains(&kind) {
+        let text = format!("unknown kind of request; known are {}", KINDS.join(", "));
+        return Err(Rejection::new(RejectionKind::UnknownKind, text));
+    }
+    let form = RequestForm::deserialize(request).map_err(|error| bad(format!("{kind}: {error}")))?;
+    let agent = |id: &str| AgentId::new(id).map_err(|error| bad(format!("{kind}: {error}")));
+    Ok(match form {
+        RequestForm::Status => Request::Status,
+        RequestForm::Conflicts => Request::Conflicts,
+        RequestForm::Resolve { conflict, keep, terminate, wait } => {
+            let by = match (keep, terminate, wait) {
+                (None, None, true) => Decision::Wait,
+                (Some(keep), Some(terminate), false) => {
+                    Decision::Keep { keep: agent(&keep)?, terminate: agent(&terminate)? }
+                }
+                _ => return Err(bad("resolve: either `keep` and `terminate`, or `wait`".to_owned())),
+            };
+            Request::Resolve { conflict, by }
+        }
+        RequestForm::ReleaseLocks { agent: id } => Request::ReleaseLocks { agent: agent(&id)? },
+    })
+}
+
+/// The line of an answer, with its line feed.
+#[must_use]
+pub fn write_reply(answer: &Result<Reply, Rejection>) -> Vec<u8> {
+    let (reply, error) = match answer {
+        Ok(reply) => (Some(reply_form(reply)), None),
+        Err(Rejection { kind, text }) => (None, Some(ErrorForm { kind: kind.as_str().to_owned(), text: text.clone() })),
+    };
+    line(&ReplyLine { version: VERSION, reply, error })
+}
+
+fn reply_form(reply: &Reply) -> ReplyForm {
+    match reply {
+        Reply::Status { run } => ReplyForm::Status { run: run.clone() },
+        Reply::Conflicts { conflicts } => ReplyForm::Conflicts { conflicts: conflicts.clone() },
+        Reply::Resolved { conflict } => ReplyForm::Resolved { conflict: *conflict },
+        Reply::Releasing { agent } => ReplyForm::Releasing { agent: agent.to_string() },
+    }
+}
+
+/// Reads an answer's line; `None`: it is none, or of a version that is not spoken here.
+#[must_use]
+pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
+    let line: ReplyLine = serde_json::from_slice(line).ok()?;
+    match (line.version, line.reply, line.error) {
+        (VERSION, Some(reply), None) => Some(Ok(match reply {
+            ReplyForm::Status { run } => Reply::Status { run },
+            ReplyForm::Conflicts { conflicts } => Reply::Conflicts { conflicts },
+            ReplyForm::Resolved { conflict } => Reply::Resolved { conflict },
+            ReplyForm::Releasing { agent } => Reply::Releasing { agent: AgentId::new(&agent).ok()? },
+        })),
+        (VERSION, None, Some(error)) => {
+            let known = RejectionKind::ALL.into_iter().find(|kind| kind.as_str() == error.kind);
+            // A kind that a newer supervisor knows still says that it was not done.
+            Some(Err(Rejection::new(known.unwrap_or(RejectionKind::NotPossible), error.text)))
+        }
+        _ => None,
+    }
+}
+
+fn line(form: &impl Serialize) -> Vec<u8> {
+    // Texts, numbers and values of JSON are always representable.
+    let mut line = serde_json::to_vec(form).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(id: &str) -> AgentId {
+        AgentId::new(id).unwrap()
+    }
+
+    #[test]
+    fn requests_survive_the_wire() {
+        let check = |request: Request, expected: &str| {
+            let line = write_request(&request);
+            assert_eq!(String::from_utf8_lossy(&line), format!("{{\"version\":1,\"request\":{expected}}}\n"));
+            assert_eq!(read_request(&line), Ok(request));
+        };
+        check(Request::Status, r#"{"kind":"status"}"#);
+        check(Request::Conflicts, r#"{"kind":"conflicts"}"#);
+        check(Request::ReleaseLocks { agent: agent("a") }, r#"{"kind":"release_locks","agent":"a"}"#);
+        let by = Decision::Keep { keep: agent("a"), terminate: agent("b") };
+        check(
+            Request::Resolve { conflict: Some(3), by },
+            r#"{"kind":"resolve","conflict":3,"keep":"a","terminate":"b"}"#,
+        );
+        let wait = Request::Resolve { conflict: None, by: Decision::Wait };
+        check(wait, r#"{"kind":"resolve","conflict":null,"wait":true}"#);
+    }
+
+    #[test]
+    fn what_is_no_request_is_named() {
+        let check = |line: &str, expected: &str| {
+            let rejection = read_request(line.as_bytes()).unwrap_err();
+            assert_eq!(rejection.kind.as_str(), expected, "{line}: {rejection}");
+            assert!(!rejection.text.contains('\n'));
+        };
+        check("", "bad_request");
+        check("GET / HTTP/1.1", "bad_request");
+        check("[1]", "bad_request");
+        check(r#"{"request":{"kind":"status"}}"#, "bad_request");
+        check(r#"{"version":1}"#, "bad_request");
+        check(r#"{"version":1,"request":{}}"#, "bad_request");
+        check(r#"{"version":2,"request":{"kind":"status"}}"#, "wrong_version");
+        check(r#"{"version":1,"request":{"kind":"reboot"}}"#, "unknown_kind");
+        check(r#"{"version":1,"request":{"kind":"release_locks"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"release_locks","agent":"../x"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"resolve","keep":"a"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"resolve","keep":"a","terminate":"b","wait":true}}"#, "bad_request");
+        assert_eq!(read_request(br#"{"version":1,"new":1,"request":{"kind":"status","more":1}}"#), Ok(Request::Status));
+    }
+
+    #[test]
+    fn answers_survive_the_wire() {
+        for answer in [
+            Ok(Reply::Status { run: serde_json::json!({"run": "r"}) }),
+            Ok(Reply::Conflicts { conflicts: serde_json::json!([]) }),
+            Ok(Reply::Resolved { conflict: 1 }),
+            Ok(Reply::Releasing { agent: agent("a") }),
+        ] {
+            assert_eq!(read_reply(&write_reply(&answer)), Some(answer));
+        }
+        for kind in RejectionKind::ALL {
+            let answer = Err(Rejection::new(kind, "no"));
+            assert_eq!(read_reply(&write_reply(&answer)), Some(answer));
+        }
+        assert_eq!(read_reply(b"{}"), None);
+        assert_eq!(read_reply(br#"{"version":2,"reply":{"kind":"resolved","conflict":1}}"#), None);
+        let later = read_reply(br#"{"version":1,"error":{"kind":"later","text":"no"}}"#);
+        assert_eq!(later, Some(Err(Rejection::new(RejectionKind::NotPossible, "no"))));
+    }
+}

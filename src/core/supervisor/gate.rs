@@ -1,0 +1,301 @@
+//! What follows from a call of a running tree: its answer, and what the answer has to leave behind.
+//!
+//! Invariant: every call that is asked about is answered exactly once, at once. What a tree is allowed
+//! beyond its claim is in the journal before it is told so.
+
+use super::answers::end;
+use super::closing::Case;
+use super::state::{Live, Stage};
+use super::{Step, Supervisor};
+use crate::core::agent::{AgentPlan, OnUndeclared};
+use crate::core::call::{Answer, CallId, Grant, Refusal, RefusalReason, RefusedPath, Target, Touch};
+use crate::core::effect::{Effect, Ending, Part, Telling};
+use crate::core::facts::PathFacts;
+use crate::core::ids::AttemptId;
+use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
+use crate::core::queue::Seat;
+use crate::core::reason::{BusyReason, DenialReason, EndReason};
+use crate::core::record::{Admission, Fact, Lockings};
+use crate::core::verdict::{Party, Question, Undeclared, Verdict};
+
+/// A call that waits.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) id: &'a AttemptId,
+    pub(super) part: Part,
+    pub(super) call: CallId,
+    pub(super) targets: &'a [(Target, PathFacts)],
+}
+
+/// What the answer brings with it.
+#[derive(Debug, Default)]
+struct Reply {
+    grants: Vec<Grant>,
+    keep: Vec<RepoPath>,
+    look_again: Vec<RepoPath>,
+}
+
+impl Supervisor {
+    pub(super) fn asked(&self, now: Moment, call: &Call<'_>, step: &mut Step) {
+        let mut reply = Reply::default();
+        let answer = match self.live(call.id) {
+            Some((seat, live)) if may_write(live, call.part) => {
+                let case = Case { now, seat, live, writes: &[], frozen: None };
+                let verdicts =
+                    call.targets.iter().map(|(target, facts)| self.one(case, call, target, facts, &mut reply, step));
+                verdicts.into_iter().find(|answer| *answer != Answer::Allow).unwrap_or(Answer::Allow)
+            }
+            // The tree is being ended, or is none of this run's any more.
+            _ => Answer::Refuse,
+        };
+        let Reply { grants, keep, look_again } = if answer == Answer::Refuse { Reply::default() } else { reply };
+        let (id, part, call) = (call.id.clone(), call.part, call.call);
+        step.ask(Effect::Answer { id, part, call, answer, grants, keep, look_again });
+    }
+
+    /// The answer as far as this path is concerned.
+    fn one(
+        &self,
+        case: Case<'_>,
+        call: &Call<'_>,
+        target: &Target,
+        facts: &PathFacts,
+        reply: &mut Reply,
+        step: &mut Step,
+    ) -> Answer {
+        let plan = self.agent_plan(case.seat);
+        let path = &target.path;
+        match self.verdict(case, plan, call.part, target, facts) {
+            Verdict::Own => {
+                // What it locked by itself has to be known before it changes; where it is, this does nothing.
+                reply.keep.extend(case.live.locked.contains(path).then(|| path.clone()));
+                reply.grants.push(Grant::Path(path.clone()));
+                Answer::Allow
+            }
+            Verdict::Admitted => {
+                reply.grants.push(Grant::Path(path.clone()));
+                Answer::Allow
+            }
+            Verdict::IgnoredBeneath(directory) => {
+                if self.nobody_claims_beneath(&directory) {
+                    reply.grants.push(Grant::Beneath(directory));
+                }
+                Answer::Allow
+            }
+            Verdict::OnTheWay => Answer::Allow,
+            Verdict::IgnoredNew => self.admit(case, target, Admission::Ignored, reply, step),
+            Verdict::Provisional => self.admit(case, target, Admission::Provisional, reply, step),
+            Verdict::Late => self.lock(case, target, Lockings::Late, reply, step),
+            Verdict::Stale => {
+                reply.look_again.push(path.clone());
+                self.busied(case, path, BusyReason::Stale, step)
+            }
+            Verdict::Held(by) => self.busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step),
+            Verdict::Conflict { holder, lock, pattern } => {
+                let conflict = self.contest(case, path, holder, lock, pattern, step);
+                let why = DenialReason::Conflict { conflict, holder: self.agent_plan(holder).id.clone() };
+                self.denied(case, call.part, RefusedPath::Inside(path.clone()), target.touch, why, step)
+            }
+            Verdict::Deny => {
+                let inside = RefusedPath::Inside(path.clone());
+                self.denied(case, call.part, inside, target.touch, DenialReason::Deny, step)
+            }
+            Verdict::Undeclared(why) => self.undeclared(case, plan, call.part, target, why, reply, step),
+        }
+    }
+
+    fn verdict(
+        &self,
+        case: Case<'_>,
+        plan: &AgentPlan,
+        part: Part,
+        target: &Target,
+        facts: &PathFacts,
+    ) -> Verdict<Seat> {
+        let holders = self.all_live().filter(|&(seat, live)| seat != case.seat && live.stage != Stage::Preparing);
+        let others: Vec<Party<'_, Seat>> = holders.map(|(seat, live)| self.party(seat, live)).collect();
+        let question = Question {
+            target,
+            facts,
+            writer: self.party(case.seat, case.live),
+            others: &others,
+            admitted: &case.live.admitted,
+            made: &self.made,
+            ignored: plan.ignored,
+            stale: self.is_stale(case.seat, case.live, &target.path),
+            verify: part == Part::Verify,
+        };
+        question.verdict()
+    }
+
+    fn party<'a>(&'a self, seat: Seat, live: &'a Live) -> Party<'a, Seat> {
+        Party { id: seat, claim: &self.agent_plan(seat).claim, locked: &live.locked }
+    }
+
+    /// Did somebody else write the path since the attempt began, or was told to look again?
+    fn is_stale(&self, seat: Seat, live: &Live, path: &RepoPath) -> bool {
+        let looked = live.refreshed.get(path).copied().unwrap_or(live.started);
+        self.last_writes.get(path).is_some_and(|&(at, by)| by != Some(seat) && at > looked)
+    }
+
+    fn nobody_claims_beneath(&self, directory: &RepoPath) -> bool {
+        let reaches = |claim: &crate::core::claim::Claim| {
+            let patterns = claim.exclusive.iter().chain(&claim.late).chain(&claim.shared).chain(&claim.deny);
+            patterns.filter_map(crate::core::claim::Pattern::literal_prefix).any(|prefix| prefix.is_within(directory))
+        };
+        !self.plan.agents.iter().any(|agent| reaches(&agent.claim))
+    }
+
+    fn admit(&self, case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
+        let path = target.path.clone();
+        if !is_directory(target.touch) {
+            case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
+            reply.keep.extend((how != Admission::Ignored).then(|| path.clone()));
+            reply.grants.push(Grant::Path(path));
+        }
+        Answer::Allow
+    }
+
+    fn lock(&self, case: Case<'_>, target: &Target, how: Lockings, reply: &mut Reply, step: &mut Step) -> Answer {
+        let path = target.path.clone();
+        case.note(step, Fact::Locked { id: case.live.id.clone(), path: path.clone(), how });
+        if !is_directory(target.touch) {
+            reply.keep.push(path.clone());
+        }
+        reply.grants.push(Grant::Path(path));
+        Answer::Allow
+    }
+
+    fn busied(&self, case: Case<'_>, path: &RepoPath, why: BusyReason, step: &mut Step) -> Answer {
+        let (id, path) = (case.live.id.clone(), path.clone());
+        step.ask(Effect::Tell { id: id.clone(), text: Telling::Busied { path: path.clone(), why: why.clone() } });
+        case.note(step, Fact::Busied { id, path, why });
+        Answer::Busy
+    }
+
+    /// Writes a refusal down, the first time for each path and reason.
+    fn denied(
+        &self,
+        case: Case<'_>,
+        part: Part,
+        path: RefusedPath,
+        touch: Touch,
+        why: DenialReason,
+        step: &mut Step,
+    ) -> Answer {
+        let known = &self.agents[case.seat].latest.denied;
+        let new = known.len() < MOST_DENIALS && !known.contains(&(path.clone(), why.clone()));
+        if new {
+            let id = case.live.id.clone();
+            let text = Telling::Denied { path: path.clone(), why: why.clone() };
+            step.ask(Effect::Tell { id: id.clone(), text });
+            case.note(step, Fact::Denied { id, part, path, touch, why });
+        }
+        Answer::Refuse
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of one verdict")]
+    fn undeclared(
+        &self,
+        case: Case<'_>,
+        plan: &AgentPlan,
+        part: Part,
+        target: &Target,
+        why: Undeclared,
+        reply: &mut Reply,
+        step: &mut Step,
+    ) -> Answer {
+        let path = &target.path;
+        let reason = match why {
+            Undeclared::NoClaim => DenialReason::Undeclared,
+            Undeclared::Protected => DenialReason::ProtectedIgnored,
+            Undeclared::Enforced => DenialReason::IgnoredEnforced,
+            Undeclared::Verify => DenialReason::Verify,
+        };
+        let policy = if part == Part::Verify { OnUndeclared::Deny } else { plan.on_undeclared };
+        let reason = match policy {
+            OnUndeclared::Warn => return self.admit(case, target, Admission::Warned, reply, step),
+            OnUndeclared::Claim => match self.with_look(|look| self.queue.reserved_by(look, case.seat, path)) {
+                None => return self.lock(case, target, Lockings::Claimed, reply, step),
+                Some(by) => DenialReason::Reserved { by: self.agent_plan(by).id.clone() },
+            },
+            OnUndeclared::Deny | OnUndeclared::Kill => reason,
+        };
+        let answer = self.denied(case, part, RefusedPath::Inside(path.clone()), target.touch, reason, step);
+        if policy == OnUndeclared::Kill {
+            let how = Ending::Orderly { grace: plan.grace };
+            end(case.now, &case.live.id, Part::Agent, how, EndReason::Undeclared { path: path.clone() }, step);
+        }
+        answer
+    }
+
+    /// A shim refused something by itself.
+    pub(super) fn refused_locally(&self, case: Case<'_>, part: Part, refusal: &Refusal, step: &mut Step) {
+        let why = match refusal.why {
+            RefusalReason::Git => DenialReason::Git,
+            RefusalReason::Denied => DenialReason::Deny,
+            RefusalReason::Unresolved => DenialReason::Unresolved,
+            RefusalReason::NoAnswer => DenialReason::NoAnswer,
+            RefusalReason::TooLarge => DenialReason::TooLarge,
+            // It is being ended: what it still tries tells nobody anything.
+            RefusalReason::Ending => return,
+        };
+        self.denied(case, part, refusal.path.clone(), refusal.touch, why, step);
+    }
+
+    pub(super) fn not_kept(&self, case: Case<'_>, part: Part, path: &RepoPath, error: &str, step: &mut Step) {
+        let why = DenialReason::NotKept { error: error.to_owned() };
+        self.denied(case, part, RefusedPath::Inside(path.clone()), Touch::Open, why, step);
+    }
+
+    /// What a tree was let write. Of what git ignores nothing is remembered.
+    pub(super) fn wrote(&self, case: Case<'_>, part: Part, paths: &[RepoPath], step: &mut Step) {
+        let live = case.live;
+        let news = |path: &&RepoPath| {
+            let known = live.wrote.contains(*path) && !live.busy.contains(*path);
+            let ignored = || {
+                live.admitted.get(*path) == Some(&Admission::Ignored)
+                    || live.roams.iter().any(|directory| path.is_within(directory))
+            };
+            !known && !ignored()
+        };
+        let paths: Vec<RepoPath> =
+            if part == Part::Agent { paths.iter().filter(news).cloned().collect() } else { Vec::new() };
+        if !paths.is_empty() {
+            case.note(step, Fact::Wrote { id: live.id.clone(), paths });
+        }
+    }
+
+    /// Somebody outside every tree wrote these: whoever holds them has to look again.
+    pub(super) fn outside_write(&self, now: Moment, paths: &[RepoPath], step: &mut Step) {
+        if paths.is_empty() {
+            return;
+        }
+        step.note(now, Fact::OutsideWrite { paths: paths.to_vec() });
+        for (seat, live) in self.all_live().filter(|(_, live)| live.stage == Stage::Running) {
+            let claim = &self.agent_plan(seat).claim;
+            let own = |path: &&RepoPath| claim.exclusive_matches(path) || live.locked.contains(*path);
+            let paths: Vec<RepoPath> = paths.iter().filter(own).cloned().collect();
+            if !paths.is_empty() {
+                step.ask(Effect::Stale { id: live.id.clone(), paths });
+            }
+        }
+    }
+}
+
+/// The most different refusals that are remembered of one attempt.
+const MOST_DENIALS: usize = 10_000;
+
+fn may_write(live: &Live, part: Part) -> bool {
+    let runs = match part {
+        Part::Agent => matches!(live.stage, Stage::Starting | Stage::Running),
+        Part::Verify => matches!(live.stage, Stage::Verifying { .. }),
+    };
+    runs && live.ending.is_none()
+}
+
+/// A directory is nothing to git: it need not be kept, and is not missed.
+fn is_directory(touch: Touch) -> bool {
+    matches!(touch, Touch::MakeDirectory | Touch::RemoveDirectory)
+}

@@ -1,0 +1,83 @@
+//! Quick questions about single paths.
+//!
+//! Invariant: an answer costs a few system calls for each component of the path; the index is read
+//! again only when it is another one.
+
+use std::path::PathBuf;
+
+use crate::core::call::There;
+use crate::core::facts::{Ignored, PathFacts};
+use crate::core::path::RepoPath;
+
+use super::Repository;
+use super::error::GitError;
+use super::files::Stat;
+use super::ignore::{IgnoreRules, ends};
+use super::objects::Objects;
+
+impl Repository {
+    /// What is at `path` now, and whether git ignores it. `directory`: what is not there yet would be
+    /// one (rules that end in `/` match only those).
+    pub fn facts_of(&mut self, path: &RepoPath, directory: bool) -> Result<PathFacts, GitError> {
+        let failed = || GitError::io(format!("looking at `{path}`"));
+        let index = self.index()?;
+        let bytes = path.as_bytes();
+        let mut descent = self.ignore.descend(&self.root).map_err(failed())?;
+        let mut ignored = None;
+        let mut stat = None;
+        for end in ends(bytes) {
+            let (so_far, last) = (&bytes[..end], end == bytes.len());
+            let step = descent.step(so_far, !last || directory).map_err(failed())?;
+            stat = step.stat;
+            if ignored.is_some() {
+                continue;
+            }
+            if index.find(so_far).is_some() {
+                ignored = Some(Ignored::No);
+            } else if step.ignored {
+                let is_dir = stat.map_or(!last || directory, |s| s.is_dir());
+                let holds_tracked = || !index.beneath(so_far).is_empty();
+                ignored = match RepoPath::new(so_far) {
+                    Ok(dir) if is_dir && !holds_tracked() => Some(Ignored::Beneath(dir)),
+                    _ if last && !is_dir => Some(Ignored::File),
+                    _ => None,
+                };
+            }
+        }
+        let there = match stat {
+            None => There::Nothing,
+            Some(stat) if stat.is_dir() => There::Directory,
+            Some(_) => There::File,
+        };
+        Ok(PathFacts { there, ignored: ignored.unwrap_or(Ignored::No) })
+    }
+
+    /// Is what is at the path, if anything is, ignored?
+    pub(super) fn is_ignored(&mut self, path: &RepoPath, stat: Option<&Stat>) -> Result<bool, GitError> {
+        let facts = self.facts_of(path, stat.is_some_and(Stat::is_dir))?;
+        Ok(facts.ignored != Ignored::No)
+    }
+}
+
+/// The rules as the configuration names them. It is read once: a change of it counts from the next
+/// run on.
+pub(super) fn rules_of(objects: &Objects, root: &std::path::Path, common_dir: &std::path::Path) -> IgnoreRules {
+    let (named, fold) = match &objects.lib {
+        Some(lib) => {
+            let config = lib.config().ok();
+            let fold = config.as_ref().and_then(|c| c.get_bool("core.ignorecase").ok());
+            (config.and_then(|c| c.get_path("core.excludesfile").ok()), fold.unwrap_or(false))
+        }
+        None => {
+            let get = |kind: &str, name: &str| objects.git.line(&["config", kind, "--get", name]).ok();
+            let named = get("--type=path", "core.excludesFile").map(PathBuf::from);
+            (named, get("--type=bool", "core.ignoreCase").is_some_and(|v| v == "true"))
+        }
+    };
+    let user = named.map(|path| root.join(path)).or_else(|| {
+        let config = std::env::var_os("XDG_CONFIG_HOME").filter(|d| !d.is_empty()).map(PathBuf::from);
+        let config = config.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")));
+        config.map(|c| c.join("git/ignore"))
+    });
+    IgnoreRules::new(common_dir, user, fold)
+}

@@ -1,0 +1,113 @@
+//! Orders on their way to a shim's gate.
+//!
+//! Invariant: handing one over never waits, and what is kept is bounded. Each answer stays in its
+//! place; stale paths go first, so that what an answer allows is not written before they are known.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::core::call::{Answer, CallId, Grant};
+use crate::core::path::RepoPath;
+use crate::shim::wire::Order;
+
+/// The most answers that are kept: more calls than this do not wait in a tree.
+const MAX_ANSWERS: usize = 4096;
+
+/// The most stale paths that are kept, which is more than a shim remembers.
+const MAX_STALE: usize = 65_536;
+
+/// The most stale paths in one order.
+const STALE_AT_ONCE: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    kept: Mutex<Kept>,
+    more: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    answers: VecDeque<(CallId, Answer, Vec<Grant>)>,
+    stale: BTreeSet<RepoPath>,
+}
+
+impl Orders {
+    /// `false`: there is no room.
+    pub(super) fn answer(&self, call: CallId, answer: Answer, grants: Vec<Grant>) -> bool {
+        let mut kept = self.kept();
+        let fits = kept.answers.len() < MAX_ANSWERS;
+        if fits {
+            kept.answers.push_back((call, answer, grants));
+            self.more.notify_one();
+        }
+        fits
+    }
+
+    /// `false`: there is not room for all.
+    pub(super) fn stale(&self, paths: Vec<RepoPath>) -> bool {
+        let mut kept = self.kept();
+        let mut fits = true;
+        for path in paths {
+            fits = kept.stale.len() < MAX_STALE || kept.stale.contains(&path);
+            if !fits {
+                break;
+            }
+            kept.stale.insert(path);
+        }
+        self.more.notify_one();
+        fits
+    }
+
+    /// Waits for the next one. May be dropped while it waits: nothing is lost.
+    pub(super) async fn next(&self) -> Order {
+        loop {
+            if let Some(order) = self.take() {
+                return order;
+            }
+            self.more.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Order> {
+        let mut kept = self.kept();
+        if !kept.stale.is_empty() {
+            let rest = kept.stale.iter().nth(STALE_AT_ONCE).cloned();
+            let rest = rest.map(|first| kept.stale.split_off(&first)).unwrap_or_default();
+            return Some(Order::Stale(std::mem::replace(&mut kept.stale, rest).into_iter().collect()));
+        }
+        let (call, answer, grants) = kept.answers.pop_front()?;
+        Some(Order::Answer { call, answer, grants })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_paths_go_first_and_none_is_lost() {
+        let orders = Orders::default();
+        let path = |number: usize| RepoPath::new(number.to_string().as_bytes()).unwrap();
+        assert!(orders.answer(CallId(1), Answer::Allow, vec![]));
+        assert!(orders.stale((0..MAX_STALE).map(path).collect()));
+        assert!(orders.stale(vec![path(7)]));
+        assert!(!orders.stale(vec![path(MAX_STALE)]));
+        let mut told = 0;
+        loop {
+            match orders.take() {
+                Some(Order::Stale(paths)) => told += paths.len(),
+                Some(Order::Answer { call: CallId(1), answer: Answer::Allow, .. }) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((told, orders.take()), (MAX_STALE, None));
+        assert!((0..MAX_ANSWERS as u64).all(|call| orders.answer(CallId(call), Answer::Busy, vec![])));
+        assert!(!orders.answer(CallId(0), Answer::Busy, vec![]));
+    }
+}
