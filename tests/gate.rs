@@ -47,6 +47,8 @@ fn terms(bench: &Bench) -> GateTerms {
         forbidden: vec![".git".into()],
         exclusive: vec![text("mine/")],
         deny: vec![text("**/*.lock")],
+        own: Vec::new(),
+        protected: Vec::new(),
         scratch: vec![path(".codex")],
         answer_within: ANSWER_WITHIN,
     }
