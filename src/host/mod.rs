@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod doctor;
 pub mod driver;
+pub mod gate;
 pub mod git;
 pub mod git_thread;
 pub mod process;
