@@ -8,10 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use rustix::fs::{Mode, ResolveFlags};
+
 use super::Unresolved;
 use super::anchors::{Anchors, MAX_DEPTH, Spot};
 use super::mounts::{self, Mount};
-use super::node::{Facts, Identity, Node, PATH_MAX, facts_at, unresolved};
+use super::node::{FIND, Facts, Identity, Node, PATH_MAX, facts_at, unresolved};
 use super::process::{self, Process};
 
 /// The most directories that are remembered, twice.
@@ -234,7 +236,7 @@ impl Map {
         Err(Unresolved::Elsewhere)
     }
 
-    /// By the directory that the kernel names, looked up from the process's root, then from ours.
+    /// By the directory that the kernel names, looked up where we are, then where the process is.
     fn file_by_text(
         &mut self,
         process: &Process<'_>,
@@ -246,15 +248,17 @@ impl Map {
                 return Ok(Some(Location::Beneath(spot)));
             }
         }
-        let root = process.root()?;
-        let from_root = root.text().ok().and_then(|r| mounts::beneath(text, &r).map(<[u8]>::to_vec));
-        let Some(path) = from_root else { return Ok(None) };
-        let (above, name) = split(&path);
-        let how = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+        // Where the process's root lies beneath that of its mount namespace, the text begins above it.
+        let mut top = process.root()?.again().map_err(unresolved)?;
+        for _ in top.text().map_err(unresolved)?.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            top = top.up().map_err(unresolved)?;
+        }
+        let (above, name) = split(text.strip_prefix(b"/").unwrap_or(text));
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let dir = if above.is_empty() {
-            root.again()
+            Ok(top)
         } else {
-            rustix::fs::openat2(&root.fd, above, super::node::FIND, rustix::fs::Mode::empty(), how).and_then(Node::new)
+            rustix::fs::openat2(&top.fd, above, FIND, Mode::empty(), how).and_then(Node::new)
         };
         let Ok(dir) = dir else { return Ok(None) };
         if !facts_at(&dir.fd, name).is_ok_and(|found| found.is_same_place(&file.facts)) {
