@@ -606,17 +606,45 @@ fn a_process_that_is_gone_or_closed_is_unreadable() {
     for found in [ws.resolve(tid, Cwd, b"x", Follow), ws.resolve(tid, Cwd, b"/x", Follow)] {
         assert!(matches!(found, Err(Unresolved::Unreadable(_))), "{found:?}");
     }
-    let python = "import ctypes,sys; ctypes.CDLL(None).prctl(4,0,0,0,0); print('ready',flush=True); sys.stdin.read()";
-    fs::write(bench.path("closed.py"), python).unwrap();
     if rustix::process::getuid().is_root() {
+        eprintln!("not tried, nothing is closed to root: PR_SET_DUMPABLE");
         return;
     }
-    let Some(sitter) = Sitter::start(&bench, &[], "exec python3 closed.py") else {
-        eprintln!("not tried, the machine lacks it: python3");
-        return;
-    };
+    // Who may not read a program may not look into a process that runs it (execve(2)).
+    fs::copy("/bin/sh", bench.path("closed")).unwrap();
+    fs::set_permissions(bench.path("closed"), fs::Permissions::from_mode(0o111)).unwrap();
+    let sitter = bench.sit("exec ./closed -c 'echo ready; read line'");
     let found = ws.resolve(sitter.tid, Cwd, b"x", Follow);
     assert_eq!(found, Err(Unresolved::Unreadable(rustix::io::Errno::ACCESS.raw_os_error())));
+}
+
+#[test]
+fn a_thread_can_be_elsewhere_than_its_process() {
+    let bench = Bench::new();
+    let mut ws = bench.workspace();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let dir = bench.path("ws/src");
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+        std::env::set_current_dir(dir).unwrap();
+        tell.send(rustix::thread::gettid()).unwrap();
+        let _ = ended.recv();
+    });
+    let tid = told.recv().unwrap().as_raw_nonzero().get().cast_unsigned();
+    check(
+        &bench,
+        &mut ws,
+        tid,
+        &[
+            (Cwd, "lib/a.txt", Follow, "src/lib/a.txt file"),
+            (Cwd, "../top.txt", Follow, "top.txt file"),
+            (Cwd, "/proc/thread-self/cwd/x", Follow, "src/x nothing"),
+            (Cwd, "/proc/self/cwd/x", Follow, "Outside nothing"),
+        ],
+    );
+    drop(end);
+    thread.join().unwrap();
 }
 
 /// Runs all the others again, as nobody.
@@ -628,6 +656,9 @@ fn all_of_it_as_an_ordinary_user() {
     }
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let scratch = directory.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o777)).unwrap();
     let copy = directory.path().join("tests");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let output = Command::new("setpriv")
@@ -635,6 +666,7 @@ fn all_of_it_as_an_ordinary_user() {
         .arg(&copy)
         .args(["--nocapture", "--test-threads=2"])
         .env(AGAIN, "1")
+        .env("TMPDIR", &scratch)
         .current_dir("/")
         .output();
     let Ok(output) = output else {

@@ -81,6 +81,9 @@ impl Map {
         if dir.facts.links == 0 {
             return Ok(Location::Nameless);
         }
+        if self.anchors.is_foreign(dir.facts.device()) {
+            return Ok(Location::Outside);
+        }
         let text = dir.text().ok();
         if let Some(text) = &text
             && let Some(spot) = self.by_text(text, &dir.facts)
@@ -113,7 +116,15 @@ impl Map {
     }
 
     fn is_at(&self, (index, rel): &Spot, identity: Identity) -> bool {
-        self.anchors.get(*index).dir(rel).is_ok_and(|found| found.facts.identity == identity)
+        self.anchors.get(*index).has(rel, identity)
+    }
+
+    /// Where a directory was when last seen, unless that is too long ago.
+    pub(super) fn hint(&mut self, identity: Identity) -> Option<Spot> {
+        match self.anchors.by_identity(identity) {
+            Some(index) => Some((index, Vec::new())),
+            None => self.cache.get(identity),
+        }
     }
 
     fn prove(&mut self, spot: Spot, dir: &Facts) -> Option<Spot> {
@@ -249,7 +260,7 @@ impl Map {
             }
         }
         // Where the process's root lies beneath that of its mount namespace, the text begins above it.
-        let mut top = process.root()?.again().map_err(unresolved)?;
+        let mut top = process.root_node()?;
         for _ in top.text().map_err(unresolved)?.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
             top = top.up().map_err(unresolved)?;
         }
