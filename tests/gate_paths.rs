@@ -677,3 +677,54 @@ fn all_of_it_as_an_ordinary_user() {
     eprintln!("{text}");
     assert!(output.status.success());
 }
+
+/// In a mount namespace of the test's own, so that it can mount.
+#[test]
+fn mounts_within_the_workspace_are_of_it() {
+    const INNER: &str = "SUPERVISE_TEST_IN_NAMESPACE";
+    const NAME: &str = "mounts_within_the_workspace_are_of_it";
+    if std::env::var_os(INNER).is_none() {
+        let exe = std::env::current_exe().unwrap();
+        let around = ["unshare", "-r", "-m"];
+        if !Command::new(around[0]).args(&around[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+            eprintln!("not tried, the machine refuses it: {}", around.join(" "));
+            return;
+        }
+        let mut command = Command::new(around[0]);
+        command.args(&around[1..]).arg(exe).args(["--exact", NAME, "--nocapture"]).env(INNER, "1");
+        assert!(command.status().unwrap().success());
+        return;
+    }
+    let bench = Bench::new();
+    let mount = |args: &[&str], at: &str| {
+        fs::create_dir_all(bench.path(at)).unwrap();
+        assert!(Command::new("mount").args(args).arg(bench.path(at)).status().unwrap().success());
+    };
+    mount(&["-t", "tmpfs", "none"], "ws/data");
+    mount(&["--bind", bench.path("out/dir").to_str().unwrap()], "ws/src/lib/deep");
+    fs::create_dir_all(bench.path("ws/data/a/b")).unwrap();
+    let mut ws = bench.workspace();
+    let rows: &[Row<'_>] = &[
+        (Cwd, "data", Follow, "data directory"),
+        (Cwd, "data/x", Follow, "data/x nothing"),
+        (Cwd, "data/a/b/x", Follow, "data/a/b/x nothing"),
+        (Cwd, "src/lib/deep", Follow, "src/lib/deep directory"),
+        (Cwd, "src/lib/deep/x", Follow, "src/lib/deep/x nothing"),
+        // The other name of what is mounted in the workspace.
+        (Cwd, "@/out/dir/x", Follow, "src/lib/deep/x nothing"),
+        (Cwd, "@/out/x", Follow, "Outside nothing"),
+    ];
+    let sitter = bench.sit("cd ws");
+    check(&bench, &mut ws, sitter.tid, rows);
+    let Some(sitter) = bench.sit_in(&["unshare", "-m"], "mkdir mnt; mount --bind ws/data/a mnt; cd ws; exec 5<../mnt")
+    else {
+        return;
+    };
+    check(&bench, &mut bench.workspace(), sitter.tid, rows);
+    check(
+        &bench,
+        &mut bench.workspace(),
+        sitter.tid,
+        &[(Fd(5), "b/x", Follow, "data/a/b/x nothing"), (Cwd, "@/mnt/b/x", Follow, "data/a/b/x nothing")],
+    );
+}

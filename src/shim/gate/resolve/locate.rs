@@ -178,18 +178,13 @@ impl Map {
         }
         let rest = text.ok_or(Unresolved::TooLong)?;
         let rest = mounts::tail(rest, depth).ok_or(Unresolved::Elsewhere)?;
-        let ours = self.own_mounts()?;
+        let ours = own_mounts()?;
         let Some(root) = root_of(process, top.mount, &ours)? else { return Err(Unresolved::Elsewhere) };
         let path = mounts::join(&root, rest);
         match self.by_disk(&path, device, &ours) {
             None => Ok(Location::Outside),
             Some(spot) => self.prove(spot, &dir.facts).map(Location::Beneath).ok_or(Unresolved::Elsewhere),
         }
-    }
-
-    fn own_mounts(&self) -> Result<Vec<Mount>, Unresolved> {
-        let table = process::read(rustix::fs::CWD, "/proc/thread-self/mountinfo").map_err(unresolved)?;
-        Ok(mounts::parse(&table).collect())
     }
 
     /// `path` is one within the file system of `device`: which anchor is it beneath?
@@ -225,7 +220,7 @@ impl Map {
         {
             return Ok(found);
         }
-        let ours = self.own_mounts()?;
+        let ours = own_mounts()?;
         let root = root_of(process, file.facts.mount, &ours)?;
         let path = match root {
             Some(root) if file.facts.mount_root => root,
@@ -298,6 +293,11 @@ impl Map {
         }
         Ok(Location::Outside)
     }
+}
+
+fn own_mounts() -> Result<Vec<Mount>, Unresolved> {
+    let table = process::read(rustix::fs::CWD, "/proc/thread-self/mountinfo").map_err(unresolved)?;
+    Ok(mounts::parse(&table).collect())
 }
 
 /// What of its file system a mount shows.

@@ -116,7 +116,7 @@ impl Workspace {
     pub fn resolve(&mut self, tid: u32, base: Base, path: &[u8], last: Last) -> Result<Resolved, Unresolved> {
         self.map.anchors.look_again();
         if self.usual
-            && let Some((spot, there)) = usual::find(&mut self.map, self.proc.as_fd(), tid, base, path, last)
+            && let Ok((spot, there)) = usual::find(&mut self.map, self.proc.as_fd(), tid, base, path, last)
         {
             return named(&self.map, spot, there.as_ref());
         }

@@ -116,6 +116,15 @@ pub(super) fn facts_at(dir: impl AsFd, name: &[u8]) -> Result<Facts, Errno> {
     rustix::fs::statx(dir, name, flags, MASK).map(|raw| Facts::of(&raw))
 }
 
+/// The same; `None`: nothing is there.
+pub(super) fn facts_if_there(dir: impl AsFd, name: &[u8]) -> Result<Option<Facts>, Errno> {
+    match facts_at(dir, name) {
+        Ok(facts) => Ok(Some(facts)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What a link of procfs is a door to.
 pub(super) fn facts_through(proc: impl AsFd, link: &str) -> Result<Facts, Errno> {
     let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;

@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::anchors::Anchors;
-use super::node::{FIND, Facts, Node, PATH_MAX, facts_at, unresolved};
+use super::node::{FIND, Facts, Node, PATH_MAX, facts_if_there, unresolved};
 use super::process::Process;
 use super::{Base, Last, Unresolved};
 
@@ -59,7 +59,7 @@ pub(super) fn follow(
     }
     let start = if path[0] == b'/' { None } else { Some(process.base(base)?) };
     if let Some((dir, name)) = parent(process, start.as_ref(), path, anchors)? {
-        let there = there(&dir, name)?;
+        let there = facts_if_there(&dir.fd, name).map_err(unresolved)?;
         if !(last == Last::Follow && there.is_some_and(|t| t.is_link())) {
             return Ok(End::Name { dir, name: name.to_vec(), there });
         }
@@ -121,14 +121,6 @@ fn ask(from: BorrowedFd<'_>, path: &[u8], how: ResolveFlags) -> Option<Node> {
     Node::new(fd).ok()
 }
 
-fn there(dir: &Node, name: &[u8]) -> Result<Option<Facts>, Unresolved> {
-    match facts_at(&dir.fd, name) {
-        Ok(facts) => Ok(Some(facts)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(unresolved(error)),
-    }
-}
-
 struct Walk<'a, 'w> {
     process: &'a Process<'w>,
     at: Node,
@@ -168,7 +160,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 b"." => {}
                 b".." => self.up()?,
                 _ if self.pending.is_empty() => {
-                    if let Some(there) = self.last_name(&part)? {
+                    if let Step::Arrived(there) = self.last_name(&part)? {
                         return Ok(End::Name { dir: self.at, name: part, there });
                     }
                 }
@@ -204,16 +196,15 @@ impl<'a, 'w> Walk<'a, 'w> {
         Ok(())
     }
 
-    /// `None`: it was a link, and the walk goes on.
-    fn last_name(&mut self, name: &[u8]) -> Result<Option<Option<Facts>>, Unresolved> {
-        let there = there(&self.at, name)?;
+    fn last_name(&mut self, name: &[u8]) -> Result<Step, Unresolved> {
+        let there = facts_if_there(&self.at.fd, name).map_err(unresolved)?;
         match there {
             Some(facts) if facts.is_link() && (self.last == Last::Follow || self.directory) => {
                 self.link(name)?;
-                Ok(None)
+                Ok(Step::Link)
             }
             Some(facts) if self.directory && !facts.is_dir() => Err(Unresolved::Missing),
-            there => Ok(Some(there)),
+            there => Ok(Step::Arrived(there)),
         }
     }
 
@@ -257,6 +248,13 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         text(&self.at, name).map(ProcLink::Text)
     }
+}
+
+enum Step {
+    /// At the last name: what is there.
+    Arrived(Option<Facts>),
+    /// The walk goes on where it leads.
+    Link,
 }
 
 enum ProcLink {
