@@ -301,13 +301,16 @@ fn descriptors_are_what_they_are_open_on() {
     let mut ws = bench.workspace();
     fs::write(bench.path("ws/gone"), "").unwrap();
     fs::write(bench.path("ws/moved"), "").unwrap();
+    fs::write(bench.path("ws/first"), "").unwrap();
     fs::create_dir(bench.path("ws/gone-dir")).unwrap();
     let sitter = bench.sit(
         "exec 3<ws/src/lib 4<ws/src/lib/a.txt 5<out/o.txt 6<ws/gone 7<out/hard.txt 8<.; \
-         exec 9<ws/moved; rm ws/gone; mv ws/moved ws/src/here; cd ws/gone-dir; rmdir ../gone-dir",
+         exec 9<ws/moved; ln ws/first ws/second; exec 2<ws/first; rm ws/first; rm ws/gone; mv ws/moved ws/src/here; cd ws/gone-dir; rmdir ../gone-dir",
     );
     for (fd, expected) in [
         (0, "Nameless file"),
+        // It goes on under another name.
+        (2, "Elsewhere"),
         (3, "src/lib directory"),
         (4, "src/lib/a.txt file"),
         (5, "Outside file"),
@@ -389,7 +392,7 @@ fn mount_namespaces_change_nothing() {
 fn a_root_of_its_own_is_the_end_of_dots() {
     let bench = Bench::new();
     let script = "mkdir -p new/bin new/proc new/w; mount --bind ws new/w; mount --rbind /proc new/proc; \
-        mkdir new/lib new/lib64 new/usr; mkdir -p new/dev; mount --rbind /dev new/dev; for d in lib lib64 usr bin; do mount --rbind /$d new/$d; done; \
+        mkdir new/lib new/lib64 new/usr; for d in lib lib64 usr bin; do mount --rbind /$d new/$d; done; \
         ln -s /w/src new/abs; cd new/w/src; exec 5<. 6<$T/out/o.txt 7<lib/a.txt; cd $T; \
         exec chroot $T/new sh -c 'cd /w/src; ln -s /w/src/lib/a.txt /link; echo ready; exec cat'";
     let Some(sitter) = bench.sit_in(&["unshare", "-r", "-m"], script) else { return };

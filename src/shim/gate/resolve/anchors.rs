@@ -183,6 +183,7 @@ impl Anchors {
     }
 
     fn add_device(&mut self, device: u64) {
+        self.foreign.remove(&device);
         if !self.devices.contains(&device) {
             self.devices.push(device);
         }

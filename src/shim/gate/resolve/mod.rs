@@ -104,7 +104,9 @@ pub struct Workspace {
 
 impl Workspace {
     /// `forbidden` are the git directories and those of the supervisor; relative ones are in `root`, and
-    /// they need not exist yet. What is mounted within `root` is looked at now.
+    /// they need not exist yet (while one does not, every question costs one more system call). What is
+    /// mounted within `root` is looked at now; a file system that is mounted elsewhere already, and
+    /// within `root` only later, counts as outside.
     pub fn open(root: &Path, forbidden: &[PathBuf]) -> io::Result<Self> {
         let proc = rustix::fs::openat(CWD, "/proc", FIND | OFlags::DIRECTORY, Mode::empty())?;
         let map = Map::new(Anchors::open(root, forbidden, proc.as_fd())?);
