@@ -14,16 +14,19 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::strategy::Union;
+use supervise::core::agent::OnConflict;
+use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use supervise::core::effect::{Effect, Ending, Part, PlaceIntent, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
-use supervise::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use supervise::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use supervise::core::record::{
-    Fact, Fate, Layers, Need, ProcessId, RateLimit, Record, RequeueReason, RunOpened, RunOutcome, StopCause, Summary,
-    Trouble, Usage, Write,
+    Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, Record, RequeueReason, RunOpened, RunOutcome,
+    StopCause, Summary, Trouble, Usage, Write,
 };
 use supervise::journal::{Header, Journal, JournalError, Replay, event_line, read};
 
@@ -74,7 +77,7 @@ fn oid(digit: &str) -> ObjectId {
     ObjectId::from_hex(&digit.repeat(40)).unwrap()
 }
 
-/// One record of each kind of fact, with every branch of what is nested in them.
+/// One record of each kind of fact that the fixture has, with every branch of what is nested in them.
 fn one_of_each() -> Vec<Record> {
     let id = || AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
     let change = Change {
@@ -212,7 +215,130 @@ fn one_of_each() -> Vec<Record> {
     facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 10), fact }).collect()
 }
 
-/// A new kind of fact does not compile here until it is known, and then has to be in `one_of_each`.
+/// The same for what came after the fixture: kinds of facts and words that it does not have.
+#[expect(clippy::too_many_lines, reason = "a list")]
+fn one_of_each_added() -> Vec<Record> {
+    let id = || AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
+    let at = || path(b"src/\xffodd\n.rs");
+    let conflict = ConflictId(3);
+    let ended =
+        |reason: EndReason| Fact::AgentEnded { agent: agent("agent-1"), state: reason.state(), reason: Some(reason) };
+    let requeued = |why: RequeueReason| Fact::AgentRequeued { id: id(), why, not_before: Moment(5) };
+    let denied = |why: DenialReason| Fact::Denied {
+        id: id(),
+        part: Part::Agent,
+        path: RefusedPath::Inside(at()),
+        touch: Touch::Open,
+        why,
+    };
+    let touched = |touch: Touch| Fact::Denied {
+        id: id(),
+        part: Part::Verify,
+        path: RefusedPath::Other("/etc/\u{fffd}".to_owned()),
+        touch,
+        why: DenialReason::Unresolved,
+    };
+    let written = |fate: Fate| Fact::WriteSet {
+        id: id(),
+        writes: vec![Write {
+            change: Change { path: at(), before: None, after: Some(Entry { mode: Mode::File, id: oid("a") }) },
+            attribution: Attribution::Certain,
+            fate,
+        }],
+    };
+    let analysed = |lock: Lock, pattern: Option<&str>| Fact::ConflictAnalysed {
+        conflict,
+        analysis: Analysis {
+            lock,
+            pattern: pattern.map(str::to_owned),
+            writer_priority: 1,
+            holder_priority: 5,
+            holder_first: pattern.is_some(),
+        },
+    };
+    let resolved = |resolution: Resolution, by: Decider| Fact::ConflictResolved { conflict, resolution, by };
+    let policy = |resolution: Resolution, policy: OnConflict| resolved(resolution, Decider::Policy(policy));
+    let verified = |outcome: Verification| Fact::ConflictVerified { conflict, outcome };
+    let with = || agent("docs.api");
+    let facts = vec![
+        Fact::Trouble { id: id(), what: Trouble::Survivors { count: 2 } },
+        ended(EndReason::Survivors { count: 2 }),
+        ended(EndReason::Stopped),
+        ended(EndReason::Busy { paths: vec![at()] }),
+        ended(EndReason::Leftovers { paths: vec![at()] }),
+        ended(EndReason::AllDenied { paths: vec![RefusedPath::Inside(at()), RefusedPath::Other("/x".to_owned())] }),
+        ended(EndReason::Denied { paths: vec![] }),
+        ended(EndReason::LockTimeout { after: Duration::from_mins(10) }),
+        ended(EndReason::LocksReleased),
+        ended(EndReason::Undeclared { path: at() }),
+        ended(EndReason::Conflict { conflict, path: at(), with: with() }),
+        ended(EndReason::WaitsBehind { conflict, path: at(), with: with() }),
+        ended(EndReason::Outranked { conflict, path: at(), with: with() }),
+        requeued(RequeueReason::Busy { paths: vec![at()] }),
+        requeued(RequeueReason::Conflict { conflict, path: at() }),
+        requeued(RequeueReason::Outranked { conflict }),
+        Fact::LockWatched { id: id(), next: Moment(99) },
+        Fact::Wrote { id: id(), paths: vec![at(), path(b"b")] },
+        denied(DenialReason::Git),
+        denied(DenialReason::Deny),
+        denied(DenialReason::Undeclared),
+        denied(DenialReason::ProtectedIgnored),
+        denied(DenialReason::IgnoredEnforced),
+        denied(DenialReason::Conflict { conflict, holder: with() }),
+        denied(DenialReason::Reserved { by: with() }),
+        denied(DenialReason::Verify),
+        denied(DenialReason::NoAnswer),
+        denied(DenialReason::TooLarge),
+        denied(DenialReason::NotKept { error: "disk full".to_owned() }),
+        touched(Touch::Open),
+        touched(Touch::Make),
+        touched(Touch::MakeDirectory),
+        touched(Touch::MoveIn),
+        touched(Touch::MoveOut),
+        touched(Touch::Remove),
+        touched(Touch::RemoveDirectory),
+        touched(Touch::Alias),
+        touched(Touch::Change),
+        Fact::Busied { id: id(), path: at(), why: BusyReason::Held { by: with() } },
+        Fact::Busied { id: id(), path: at(), why: BusyReason::Stale },
+        Fact::Locked { id: id(), path: at(), how: Lockings::Late },
+        Fact::Locked { id: id(), path: at(), how: Lockings::Claimed },
+        Fact::Locked { id: id(), path: at(), how: Lockings::Won },
+        Fact::Admitted { id: id(), path: at(), how: Admission::Provisional },
+        Fact::Admitted { id: id(), path: at(), how: Admission::Warned },
+        Fact::Admitted { id: id(), path: at(), how: Admission::Ignored },
+        written(Fate::Mixed),
+        written(Fate::CommitMixed),
+        Fact::ConflictFound(Found {
+            conflict,
+            path: at(),
+            writer: id(),
+            holder: AttemptId { agent: with(), attempt: Attempt(1) },
+            attribution: Attribution::Certain,
+        }),
+        analysed(Lock::Exclusive, Some("src/**")),
+        analysed(Lock::Late, None),
+        analysed(Lock::Shared, Some("src/")),
+        Fact::ConflictRecommended { conflict, recommendation: Recommendation::KeepHolder },
+        Fact::ConflictRecommended { conflict, recommendation: Recommendation::KeepWriter },
+        policy(Resolution::EndWriter, OnConflict::Terminate),
+        policy(Resolution::Refused, OnConflict::Deny),
+        policy(Resolution::RequeueHolder, OnConflict::Priority),
+        policy(Resolution::WriterWaits, OnConflict::Wait),
+        policy(Resolution::EndWriter, OnConflict::Manual),
+        resolved(Resolution::EndHolder, Decider::Person),
+        resolved(Resolution::Moot, Decider::Nobody),
+        Fact::ConflictChecked { conflict },
+        verified(Verification::Clean),
+        verified(Verification::Changed),
+        verified(Verification::Markers),
+        verified(Verification::Unknown { error: "gone".to_owned() }),
+        Fact::OutsideWrite { paths: vec![at()] },
+    ];
+    facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 10), fact }).collect()
+}
+
+/// A new kind of fact does not compile here until it is known, and then has to be in one of the lists.
 fn ordinal(fact: &Fact) -> usize {
     match fact {
         Fact::RunOpened(_) => 0,
@@ -245,14 +371,27 @@ fn ordinal(fact: &Fact) -> usize {
         Fact::RunEnded { .. } => 27,
         Fact::CheckpointIntended { .. } => 28,
         Fact::AttemptFailed { .. } => 29,
+        Fact::LockWatched { .. } => 30,
+        Fact::Wrote { .. } => 31,
+        Fact::Denied { .. } => 32,
+        Fact::Busied { .. } => 33,
+        Fact::Locked { .. } => 34,
+        Fact::Admitted { .. } => 35,
+        Fact::ConflictFound(_) => 36,
+        Fact::ConflictAnalysed { .. } => 37,
+        Fact::ConflictRecommended { .. } => 38,
+        Fact::ConflictResolved { .. } => 39,
+        Fact::ConflictChecked { .. } => 40,
+        Fact::ConflictVerified { .. } => 41,
+        Fact::OutsideWrite { .. } => 42,
     }
 }
 
 #[test]
 fn every_kind_of_fact_survives_the_file() {
-    let records = one_of_each();
+    let records = [one_of_each(), one_of_each_added()].concat();
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
-    assert_eq!(kinds, (0..30).collect(), "a kind of fact is missing from the list");
+    assert_eq!(kinds, (0..43).collect(), "a kind of fact is missing from the lists");
 
     let (_dir, file) = journal_of(&records);
     let replay = read(&file).unwrap();
@@ -264,20 +403,26 @@ fn every_kind_of_fact_survives_the_file() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-/// What came after the fixture: words that it does not have, in the forms that it has.
+/// Words that came after the fixture, in the forms that it has: this is how they are written.
 #[test]
-fn words_that_were_added_survive_the_file() {
-    let id = AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
-    let reason = Some(EndReason::Survivors { count: 2 });
-    let facts = [
-        Fact::Trouble { id, what: Trouble::Survivors { count: 2 } },
-        Fact::AgentEnded { agent: agent("agent-1"), state: State::Failed, reason },
-    ];
-    let records = facts.map(|fact| Record { at: Moment(0), fact });
-    let (_dir, file) = journal_of(&records);
-    assert_eq!(records_of(&read(&file).unwrap()), records);
+fn words_that_were_added_are_written_like_this() {
+    let (_dir, file) = journal_of(&one_of_each_added());
     let written = fs::read_to_string(&file).unwrap();
-    assert_eq!(written.matches(r#"{"kind":"survivors","count":2}"#).count(), 2, "{written}");
+    let check = |times: usize, text: &str| assert_eq!(written.matches(text).count(), times, "{text}\n{written}");
+    check(2, r#"{"kind":"survivors","count":2}"#);
+    check(9, r#""why":{"kind":"unresolved"}"#);
+    check(9, r#""path":{"other":"/etc/�"}"#);
+    check(1, r#""why":{"kind":"conflict","conflict":3,"holder":"docs.api"}"#);
+    check(1, r#""why":{"kind":"held","by":"docs.api"}"#);
+    check(1, r#""why":{"kind":"stale"}"#);
+    check(1, r#""how":"claimed""#);
+    check(1, r#""how":"provisional""#);
+    check(1, r#""attribution":"certain","fate":"commit_mixed""#);
+    check(1, r#""holder":{"agent":"docs.api","attempt":1}"#);
+    check(1, r#""lock":"shared","pattern":"src/","writer_priority":1,"holder_priority":5,"holder_first":true"#);
+    check(1, r#""resolution":"requeue_holder","by":{"policy":"priority"}"#);
+    check(1, r#""resolution":"moot","by":"nobody""#);
+    check(1, r#""outcome":{"kind":"unknown","error":"gone"}"#);
 }
 
 #[test]
@@ -309,6 +454,10 @@ fn paths() -> impl Strategy<Value = RepoPath> {
     vec(any::<u8>(), 1..40).prop_filter_map("not a path", |bytes| RepoPath::new(&bytes).ok())
 }
 
+fn refused_paths() -> impl Strategy<Value = RefusedPath> {
+    prop_oneof![paths().prop_map(RefusedPath::Inside), any::<String>().prop_map(RefusedPath::Other)]
+}
+
 fn oids() -> impl Strategy<Value = ObjectId> {
     prop_oneof![vec(any::<u8>(), 20), vec(any::<u8>(), 32)].prop_map(|b| ObjectId::from_bytes(&b).unwrap())
 }
@@ -333,6 +482,13 @@ fn reasons() -> impl Strategy<Value = EndReason> {
         vec(paths(), 0..4).prop_map(|paths| EndReason::ChangedUnderneath { paths }),
         agents().prop_map(|on| EndReason::DependencyFailed { on }),
         Just(EndReason::LimitReached(Limit::Failures)),
+        vec(paths(), 0..4).prop_map(|paths| EndReason::Busy { paths }),
+        (any::<u32>(), paths(), agents()).prop_map(|(n, path, with)| EndReason::Outranked {
+            conflict: ConflictId(n),
+            path,
+            with
+        }),
+        vec(refused_paths(), 0..4).prop_map(|paths| EndReason::AllDenied { paths }),
     ]
 }
 
@@ -368,6 +524,26 @@ fn summaries() -> impl Strategy<Value = Summary> {
 fn records() -> impl Strategy<Value = Record> {
     let facts: Vec<BoxedStrategy<Fact>> = vec![
         (0..one_of_each().len()).prop_map(|i| one_of_each().swap_remove(i).fact).boxed(),
+        (0..one_of_each_added().len()).prop_map(|i| one_of_each_added().swap_remove(i).fact).boxed(),
+        (attempts(), vec(paths(), 0..5)).prop_map(|(id, paths)| Fact::Wrote { id, paths }).boxed(),
+        (attempts(), refused_paths(), any::<String>())
+            .prop_map(|(id, path, error)| Fact::Denied {
+                id,
+                part: Part::Agent,
+                path,
+                touch: Touch::Change,
+                why: DenialReason::NotKept { error },
+            })
+            .boxed(),
+        (attempts(), paths(), agents())
+            .prop_map(|(id, path, by)| Fact::Busied { id, path, why: BusyReason::Held { by } })
+            .boxed(),
+        (any::<u32>(), paths(), attempts(), attempts())
+            .prop_map(|(n, path, writer, holder)| {
+                let attribution = Attribution::Certain;
+                Fact::ConflictFound(Found { conflict: ConflictId(n), path, writer, holder, attribution })
+            })
+            .boxed(),
         (attempts(), summaries(), exits())
             .prop_map(|(id, summary, exit)| Fact::TreeEnded { id, exit, summary })
             .boxed(),

@@ -10,18 +10,21 @@ use supervise::core::agent::{
     AgentPlan, Dependency, IgnoredPaths, OnAbort, OnConflict, OnDenied, OnDependencyFailure, OnOutsideEdit,
     OnUndeclared, Plan, Priority, Rank, RetryMode,
 };
+use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
 use supervise::core::claim::Claim;
+use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use supervise::core::effect::{Ending, Part, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
-use supervise::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use supervise::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use supervise::core::record::{
-    Fact, Fate, Layers, Need, ProcessId, Record, RequeueReason, RunOpened, RunOutcome, StopCause, Summary, Usage, Write,
+    Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, Record, RequeueReason, RunOpened, RunOutcome, StopCause,
+    Summary, Usage, Write,
 };
-use supervise::core::view::{AgentView, LocksView, RunState, RunView, VerifyView, Why};
+use supervise::core::view::{AgentView, ConflictView, DeniedView, LocksView, RunState, RunView, VerifyView, Why};
 use supervise::journal::{Entry as JournalEntry, event_line};
 use supervise::render::event::EventLines;
 use supervise::render::style::Palette;
@@ -177,6 +180,88 @@ fn a_run_is_told_in_lines() {
     insta::assert_snapshot!(told.join("\n"));
 }
 
+/// What the gate sees, and what comes of it.
+fn gate_story() -> Vec<Record> {
+    let (writer, holder) = (first("agent-5"), first("agent-1"));
+    let conflict = ConflictId(1);
+    let hops = || path("services/hops.py");
+    let denied = |why| Fact::Denied {
+        id: first("agent-5"),
+        part: Part::Agent,
+        path: RefusedPath::Inside(hops()),
+        touch: Touch::Open,
+        why,
+    };
+    let requeued = |why| Fact::AgentRequeued { id: first("agent-5"), why, not_before: Moment(0) };
+    let analysis = Analysis {
+        lock: Lock::Exclusive,
+        pattern: Some("services/*.py".to_owned()),
+        writer_priority: 1,
+        holder_priority: 3,
+        holder_first: true,
+    };
+    let facts = [
+        Fact::RunOpened(RunOpened {
+            run: run_id(),
+            session: "backend".to_owned(),
+            base: Some(oid("5")),
+            branch: Some("refs/heads/main".to_owned()),
+            layers: Layers { gate: true, watch: true, cgroup: false },
+            agents: ["agent-1", "agent-5"].map(agent).to_vec(),
+        }),
+        Fact::Wrote { id: holder.clone(), paths: vec![hops(), path("b")] },
+        Fact::Busied { id: writer.clone(), path: hops(), why: BusyReason::Held { by: agent("agent-1") } },
+        Fact::Busied { id: writer.clone(), path: hops(), why: BusyReason::Stale },
+        Fact::Locked { id: writer.clone(), path: hops(), how: Lockings::Late },
+        Fact::Locked { id: writer.clone(), path: hops(), how: Lockings::Claimed },
+        Fact::Locked { id: writer.clone(), path: hops(), how: Lockings::Won },
+        Fact::Admitted { id: writer.clone(), path: hops(), how: Admission::Provisional },
+        Fact::Admitted { id: writer.clone(), path: hops(), how: Admission::Warned },
+        Fact::Admitted { id: writer.clone(), path: hops(), how: Admission::Ignored },
+        Fact::ConflictFound(Found {
+            conflict,
+            path: hops(),
+            writer: writer.clone(),
+            holder: holder.clone(),
+            attribution: Attribution::Certain,
+        }),
+        Fact::ConflictAnalysed { conflict, analysis },
+        Fact::ConflictRecommended { conflict, recommendation: Recommendation::KeepWriter },
+        denied(DenialReason::Conflict { conflict, holder: agent("agent-1") }),
+        Fact::ConflictResolved {
+            conflict,
+            resolution: Resolution::RequeueHolder,
+            by: Decider::Policy(OnConflict::Priority),
+        },
+        Fact::EndIntended {
+            id: holder.clone(),
+            part: Part::Agent,
+            how: Ending::AtOnce,
+            reason: EndReason::Outranked { conflict, path: hops(), with: agent("agent-5") },
+        },
+        Fact::ConflictChecked { conflict },
+        Fact::ConflictVerified { conflict, outcome: Verification::Clean },
+        Fact::ConflictVerified { conflict, outcome: Verification::Markers },
+        denied(DenialReason::Undeclared),
+        denied(DenialReason::ProtectedIgnored),
+        denied(DenialReason::Reserved { by: agent("agent-1") }),
+        requeued(RequeueReason::Busy { paths: vec![hops()] }),
+        requeued(RequeueReason::Conflict { conflict, path: hops() }),
+        requeued(RequeueReason::Outranked { conflict }),
+        Fact::LockWatched { id: holder, next: Moment(0) },
+        Fact::OutsideWrite { paths: vec![hops()] },
+        Fact::WriteSet { id: writer, writes: vec![write("mixed", Fate::Mixed), write("too", Fate::CommitMixed)] },
+    ];
+    facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 1_000), fact }).collect()
+}
+
+#[test]
+fn what_the_gate_sees_is_told_in_lines() {
+    let mut lines = EventLines::new(setting(80));
+    let told: Vec<String> = gate_story().iter().filter_map(|r| lines.line(r)).collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
 #[test]
 fn colours_add_nothing_but_colours() {
     let tell = |palette| {
@@ -210,6 +295,8 @@ fn agent_view(id: &str, state: State) -> AgentView {
         index_left: vec![],
         not_restored: vec![],
         in_tree: vec![],
+        denied: vec![],
+        warned: vec![],
         needs: vec![],
         message: None,
         commit: None,
@@ -267,6 +354,7 @@ fn view() -> RunView {
         layers: Layers::default(),
         max_concurrent: 4,
         agents: vec![done, timeout, verify, skipped],
+        conflicts: vec![],
         unattributed: vec![path("stray\u{202e}.txt")],
         ended_at: Some(Moment(601_000)),
     }
@@ -275,6 +363,80 @@ fn view() -> RunView {
 #[test]
 fn the_report_tells_what_became_of_every_agent() {
     insta::assert_snapshot!(report::report(&view(), &setting(80), Moment(601_000)));
+}
+
+/// A run with the gate on, where agents met.
+fn gated_view() -> RunView {
+    let denied = |text: &str, why| DeniedView { path: RefusedPath::Inside(path(text)), why };
+    let mut kept = agent_view("agent-1", State::Completed);
+    kept.attempt = Some(Attempt(1));
+    kept.writes = vec![path("hops.py")];
+    kept.attribution = Some(Attribution::Certain);
+    kept.commit = Some(oid("a"));
+    kept.warned = vec![path("notes.md")];
+    let mut ended = agent_view("agent-5", State::Terminated);
+    ended.attempt = Some(Attempt(1));
+    ended.why =
+        Why::Ends(EndReason::Conflict { conflict: ConflictId(1), path: path("hops.py"), with: agent("agent-1") });
+    ended.denied = vec![
+        denied("hops.py", DenialReason::Conflict { conflict: ConflictId(1), holder: agent("agent-1") }),
+        denied("src/new.rs", DenialReason::Undeclared),
+        denied(".env", DenialReason::ProtectedIgnored),
+    ];
+    let conflict = |id: u32, resolution, verification| ConflictView {
+        found_at: Moment(2_000),
+        found: Found {
+            conflict: ConflictId(id),
+            path: path("hops.py"),
+            writer: first("agent-5"),
+            holder: first("agent-1"),
+            attribution: Attribution::Certain,
+        },
+        analysis: Some(Analysis {
+            lock: Lock::Exclusive,
+            pattern: Some("*.py".to_owned()),
+            writer_priority: 3,
+            holder_priority: 3,
+            holder_first: true,
+        }),
+        recommendation: Some(Recommendation::KeepHolder),
+        resolution,
+        verification,
+    };
+    let by = Decider::Policy(OnConflict::Terminate);
+    RunView {
+        agents: vec![kept, ended],
+        layers: Layers { gate: true, watch: true, cgroup: false },
+        unattributed: vec![],
+        conflicts: vec![
+            conflict(1, Some((Resolution::EndWriter, by)), Some(Verification::Clean)),
+            conflict(2, None, None),
+            conflict(3, Some((Resolution::Refused, Decider::Policy(OnConflict::Deny))), Some(Verification::Changed)),
+        ],
+        ..view()
+    }
+}
+
+#[test]
+fn the_report_tells_what_was_refused_and_who_met_whom() {
+    insta::assert_snapshot!(report::report(&gated_view(), &setting(80), Moment(601_000)));
+}
+
+#[test]
+fn the_document_of_a_run_has_its_conflicts() {
+    let document = serde_json::to_value(documents::run(&gated_view(), &setting(80), Moment(601_000))).unwrap();
+    assert_eq!(
+        document["conflicts"][0],
+        json!({
+            "id": 1, "path": "hops.py", "holders": ["agent-1"], "writer": "agent-5", "attribution": "certain",
+            "lock": "exclusive", "recommendation": "keep_holder", "resolution": "end_writer", "decided_by": "policy",
+            "verified": true,
+        })
+    );
+    assert_eq!(document["conflicts"][1]["resolution"], Value::Null);
+    assert_eq!(document["conflicts"][2]["verified"], false);
+    assert_eq!(document["agents"][1]["denied"], json!(["hops.py", "src/new.rs", ".env"]));
+    assert_eq!(document["agents"][1]["reason"]["kind"], "conflict");
 }
 
 #[test]
@@ -318,7 +480,7 @@ fn the_document_of_a_run_has_every_key() {
             "phase": "phase-1-backend", "priority": 3, "state": "COMPLETED", "reason": null, "attempt": 1, "pid": null,
             "depends_on": [], "locks": {"exclusive": ["src/*.rs"], "late": [], "shared": []},
             "started_at": "2026-11-24T12:04:31.040Z", "ended_at": "2026-11-24T12:05:33.040Z", "duration_ms": 62_000,
-            "exit": {"code": 0, "signal": null}, "writes": ["src/a.rs", "src/b.rs"], "denied": [], "in_tree": [], "needs": [],
+            "exit": {"code": 0, "signal": null}, "writes": ["src/a.rs", "src/b.rs"], "denied": [], "denials": [], "warned": [], "in_tree": [], "needs": [],
             "commit": "a".repeat(40), "salvage": null, "verify": {"ok": true, "duration_ms": 1500, "tail": "ok"},
             "usage": {"input_tokens": 12_000, "output_tokens": 345},
         })
@@ -436,6 +598,16 @@ fn kinds_agree_with_the_journal() {
         EndReason::DependencyFailed { on: agent("a") },
         EndReason::PhaseFailed { phase: 0 },
         EndReason::LimitReached(Limit::StopAt),
+        EndReason::Busy { paths: vec![] },
+        EndReason::Leftovers { paths: vec![path("a.tmp")] },
+        EndReason::AllDenied { paths: vec![] },
+        EndReason::Denied { paths: vec![RefusedPath::Other("/etc/passwd".to_owned())] },
+        EndReason::LockTimeout { after: Duration::ZERO },
+        EndReason::LocksReleased,
+        EndReason::Undeclared { path: path("a") },
+        EndReason::Conflict { conflict: ConflictId(1), path: path("a"), with: agent("b") },
+        EndReason::WaitsBehind { conflict: ConflictId(1), path: path("a"), with: agent("b") },
+        EndReason::Outranked { conflict: ConflictId(1), path: path("a"), with: agent("b") },
     ];
     for end in ends {
         let fact = Fact::AgentEnded { agent: agent("a"), state: State::Failed, reason: Some(end.clone()) };
@@ -455,6 +627,26 @@ fn kinds_agree_with_the_journal() {
         WaitReason::Preparing,
         WaitReason::Stopping,
     ];
+    let denials = [
+        DenialReason::Git,
+        DenialReason::Deny,
+        DenialReason::Undeclared,
+        DenialReason::ProtectedIgnored,
+        DenialReason::IgnoredEnforced,
+        DenialReason::Conflict { conflict: ConflictId(1), holder: agent("b") },
+        DenialReason::Reserved { by: agent("b") },
+        DenialReason::Verify,
+        DenialReason::Unresolved,
+        DenialReason::NoAnswer,
+        DenialReason::TooLarge,
+        DenialReason::NotKept { error: String::new() },
+    ];
+    for why in denials {
+        let (id, path) = (first("a"), RefusedPath::Inside(path("p")));
+        let fact = Fact::Denied { id, part: Part::Agent, path, touch: Touch::Open, why: why.clone() };
+        assert_eq!(reason::denial_kind(&why), kind_of(fact, "why"));
+        assert!(!reason::denial_text(&why).is_empty());
+    }
     for wait in waits {
         let fact = Fact::AgentWaits { agent: agent("a"), reason: wait.clone() };
         assert_eq!(reason::wait_kind(&wait), kind_of(fact, "reason"));

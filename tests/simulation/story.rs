@@ -38,6 +38,12 @@ pub(crate) fn effects(world: &World) -> Vec<String> {
         Effect::Unpin { id } => format!("unpin {}", id.agent),
         Effect::Restore { id, paths, .. } => format!("restore {} {paths:?}", id.agent),
         Effect::Sweep { runner } => format!("sweep {runner}"),
+        Effect::Answer { id, answer, .. } => format!("answer {} {}", id.agent, kind(answer)),
+        Effect::Stale { id, paths } => format!("stale {} {paths:?}", id.agent),
+        Effect::Tell { id, .. } => format!("tell {}", id.agent),
+        Effect::CheckConflict { conflict, path, expect } => {
+            format!("check conflict {conflict} {path} {}", kind(expect))
+        }
         Effect::Survey => "survey".to_owned(),
         Effect::Close { .. } => "close".to_owned(),
     };

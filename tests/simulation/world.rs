@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use supervise::core::change::{Change, Entry, Mode, ObjectId};
+use supervise::core::conflict::Verification;
 use supervise::core::effect::{Effect, Ending, Part, PlaceIntent};
-use supervise::core::event::{Event, PlaceRefusal, Placement, Preparation};
+use supervise::core::event::{Event, Measured, PlaceRefusal, Placement, Preparation};
 use supervise::core::ids::{AgentId, AttemptId, RunId};
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
@@ -212,11 +213,8 @@ impl World {
             }
             Effect::Measure { id } => {
                 let act = self.act(id);
-                let outcome = if act.measure_fails {
-                    Err("no such device".to_owned())
-                } else {
-                    Ok(act.writes.iter().map(|path| change(path, id)).collect())
-                };
+                let outcome =
+                    if act.measure_fails { Err("no such device".to_owned()) } else { Ok(self.measured(id, &act)) };
                 self.answer(Event::Measured { id: id.clone(), outcome });
             }
             Effect::Freeze { id, purpose, .. } => {
@@ -260,8 +258,19 @@ impl World {
             }
             Effect::Survey => self.answer(Event::Surveyed { unattributed: Vec::new() }),
             Effect::Close { .. } => self.closed = true,
+            Effect::CheckConflict { conflict, .. } => {
+                self.answer(Event::ConflictChecked { conflict: *conflict, outcome: Verification::Clean });
+            }
+            Effect::Answer { .. } | Effect::Stale { .. } | Effect::Tell { .. } => {}
             Effect::Unpin { .. } | Effect::Sweep { .. } => {}
         }
+    }
+
+    fn measured(&self, id: &AttemptId, act: &Act) -> Measured {
+        let claim = self.supervisor.claim(&id.agent).unwrap();
+        let within = |change: &Change| claim.exclusive_matches(&change.path) || claim.late_matches(&change.path);
+        let (own, beyond) = act.writes.iter().map(|path| change(path, id)).partition(within);
+        Measured { own, beyond, outside: Vec::new() }
     }
 
     fn prepare(&mut self, id: &AttemptId) {

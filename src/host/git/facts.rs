@@ -52,6 +52,12 @@ impl Repository {
         Ok(PathFacts { there, ignored: ignored.unwrap_or(Ignored::No) })
     }
 
+    /// Is this directory git's, or one all of which git ignores? What cannot be found out is neither.
+    pub fn prunes(&mut self, dir: &RepoPath) -> bool {
+        let name = dir.as_bytes().rsplit(|b| *b == b'/').next();
+        name == Some(b".git") || self.facts_of(dir, true).is_ok_and(|f| matches!(f.ignored, Ignored::Beneath(_)))
+    }
+
     /// Is what is at the path, if anything is, ignored?
     pub(super) fn is_ignored(&mut self, path: &RepoPath, stat: Option<&Stat>) -> Result<bool, GitError> {
         let facts = self.facts_of(path, stat.is_some_and(Stat::is_dir))?;
