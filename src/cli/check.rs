@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::look::LookError;
 use super::progress::palette_for;
 use super::select::{DEFAULT_SESSION, origin};
+use super::suggest;
 use super::terminal::columns;
 use super::{Common, Exit, Failure, Format, SelectArgs};
 use crate::core::agent::AgentPlan;
@@ -43,6 +45,9 @@ pub struct CheckArgs {
     /// Print an orchestrator.json as a session file
     #[arg(long)]
     pub convert: bool,
+    /// Print the claims that the agents of a past run would have needed (a run's name, or how it begins)
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resolved", "prompt", "convert"])]
+    pub suggest: Option<String>,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -119,6 +124,9 @@ impl Default for Look {
 
 /// [`run`] without the printing.
 pub fn answer(args: &CheckArgs, common: &Common, look: &Look) -> Result<Answer, Failure> {
+    if let Some(run) = &args.suggest {
+        return suggest::answer(run, common).map(Answer::good).map_err(LookError::fail);
+    }
     let named = origin(&args.session);
     let found = read(&named).and_then(|bytes| Text::of(&named, bytes));
     let text = match found {

@@ -1,10 +1,12 @@
 //! `supervise conflicts`: which agents met at which path, and what became of it.
 
-use serde_json::Value;
+use serde::Serialize;
 
 use super::look::{Look, LookError, RunArg, pretty, print};
-use super::status::document;
 use super::{Common, Exit, Failure, Format};
+use crate::render::conflict::{self, ConflictDocument};
+use crate::render::conflicts::conflicts;
+use crate::render::json::VERSION;
 
 /// Show the conflicts of the run: who wrote into whose files, and what was decided
 #[derive(Clone, Debug, clap::Args)]
@@ -15,6 +17,14 @@ pub struct ConflictsArgs {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// The conflicts of the run's document, by themselves.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    run: String,
+    conflicts: Vec<ConflictDocument>,
 }
 
 const AFTER_HELP: &str = "\
@@ -33,10 +43,9 @@ fn answer(args: &ConflictsArgs, common: &Common) -> Result<String, LookError> {
     let state = look.state()?;
     Ok(match args.format {
         Format::Json => {
-            let mut document = document(&state);
-            let conflicts = document.get_mut("conflicts").map_or(Value::Null, Value::take);
-            pretty(&serde_json::json!({"version": 1, "run": look.run.as_str(), "conflicts": conflicts}))
+            let conflicts = state.view.conflicts.iter().map(conflict::document).collect();
+            pretty(&Document { version: VERSION, run: look.run.to_string(), conflicts })
         }
-        Format::Human => format!("no conflicts in run {}\n", look.run),
+        Format::Human => conflicts(&state.view, state.going(), &state.setting, &look.commands),
     })
 }

@@ -52,6 +52,7 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
         text: Some(SESSION),
         select: SelectArgs::default(),
         allow_dirty: false,
+        gate: true,
         format: RunFormat::Human,
     })?;
     run::print(&done, RunFormat::Human);

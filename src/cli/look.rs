@@ -206,7 +206,7 @@ impl State {
     #[must_use]
     pub fn going(&self) -> Going {
         match self.life {
-            Life::Answers(_) => Going::On,
+            Life::Answers => Going::On,
             Life::Silent(_) => Going::Silent,
             Life::Over => Going::Over,
         }

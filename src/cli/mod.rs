@@ -18,6 +18,7 @@ pub mod run;
 pub mod schema;
 pub mod select;
 pub mod status;
+mod suggest;
 pub mod terminal;
 pub mod timeline;
 

@@ -2,7 +2,8 @@
 
 use super::look::{Look, LookError, RunArg, agent_id, print};
 use super::{Common, Exit, Failure};
-use crate::control::{Decision, Reply, Request};
+use crate::control::{Reply, Request};
+use crate::core::conflict::{ConflictId, Wish};
 
 /// Decide an open conflict
 #[derive(Clone, Debug, clap::Args)]
@@ -38,13 +39,15 @@ pub fn run(args: &ResolveArgs, common: &Common) -> Result<Exit, Failure> {
 fn decide(args: &ResolveArgs, common: &Common) -> Result<Exit, LookError> {
     let look = Look::at(common, &args.run)?;
     let state = look.state()?;
-    let by = match (&args.keep, &args.terminate) {
+    let wish = match (&args.keep, &args.terminate) {
         (Some(keep), Some(terminate)) => {
-            Decision::Keep { keep: agent_id(keep, &state.view)?, terminate: agent_id(terminate, &state.view)? }
+            Wish::Keep { keep: agent_id(keep, &state.view)?, terminate: agent_id(terminate, &state.view)? }
         }
-        _ => Decision::Wait,
+        _ => Wish::Wait,
     };
-    if let Reply::Resolved { conflict } = look.wish(&Request::Resolve { conflict: args.conflict, by })? {
+    if let Reply::Resolved { conflict } =
+        look.wish(&Request::Resolve { conflict: args.conflict.map(ConflictId), wish })?
+    {
         print(format!("conflict {conflict} is decided: {} timeline --follow\n", look.commands.supervise));
     }
     Ok(Exit::Success)

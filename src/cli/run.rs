@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::core::agent::Plan;
+use crate::core::effect::Telling;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
 use crate::core::moment::Moment;
 use crate::core::reason::Interrupt;
@@ -19,11 +20,13 @@ use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
 use crate::host::control;
 use crate::host::driver::{self, DriverError, Observer, Setup};
+use crate::host::gate::{self, GateProbe};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
+use crate::host::process;
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
 use crate::render::text::shell_word;
-use crate::render::{Setting, diagnostic, json, report};
+use crate::render::{Setting, diagnostic, json, reason, report};
 use crate::runner::{self, RunnerError};
 use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
 
@@ -43,6 +46,9 @@ pub struct RunArgs {
     /// Go on although claimed paths have uncommitted changes; such paths are never committed
     #[arg(long)]
     pub allow_dirty: bool,
+    /// Run without the gate: no write is decided beforehand, and who changed what is inferred
+    #[arg(long)]
+    pub no_gate: bool,
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
@@ -72,6 +78,8 @@ pub struct Request {
     pub text: Option<&'static str>,
     pub select: SelectArgs,
     pub allow_dirty: bool,
+    /// Is the gate wanted?
+    pub gate: bool,
     pub format: RunFormat,
 }
 
@@ -148,6 +156,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
         text: None,
         select: args.select.clone(),
         allow_dirty: args.allow_dirty,
+        gate: !args.no_gate,
         format: args.format,
     })?;
     print(&done, args.format);
@@ -192,19 +201,23 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
     let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
     let cgroups = cgroup::probe().ok();
-    let setting = setting(&session, &repository, &clock, notes(&session, &facts));
+    let gate = if request.gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
+    let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
+    let setting = setting(&session, &repository, &clock, notes(&session, &facts, gate.as_ref()));
     let mut display = Display::new(setting.clone(), session.plan.clone(), request.format, clock, &workspace);
+    let cookies = run_dir.path().join("watch");
     let setup = Setup {
         session,
         repository,
         run,
         run_dir,
         clock,
-        layers: Layers { gate: false, watch: false, cgroup: cgroups.is_some() },
+        layers,
         environment: std::env::vars_os().collect(),
         shared_tmp: shared_tmp.path.clone(),
         cgroups,
         control: control_socket(&hold),
+        cookies,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
@@ -246,9 +259,13 @@ fn load(request: &Request) -> Result<(Session, Repository), Failure> {
 }
 
 /// What the line that opens a run has to add.
-fn notes(session: &Session, facts: &Facts) -> Vec<String> {
+fn notes(session: &Session, facts: &Facts, gate: Option<&GateProbe>) -> Vec<String> {
     let mut notes = Vec::new();
-    notes.push("writes are not watched: changes are attributed by claim, after each agent ends".to_owned());
+    match gate {
+        None => notes.push("the gate is off by --no-gate".to_owned()),
+        Some(Err(why)) => notes.push(format!("the gate cannot be had here: {why} (supervise doctor)")),
+        Some(Ok(_)) => {}
+    }
     if session.git_hooks == GitHooks::Skip && !facts.hooks.is_empty() {
         notes.push(format!("commit hooks are not run ({}); `git_hooks = \"run\"` runs them", facts.hooks.join(", ")));
     }
@@ -338,6 +355,10 @@ impl Observer for Display {
     fn snapshot(&mut self, view: &RunView) -> Vec<u8> {
         let document = json::orchestrator(view, &self.plan, &self.setting, self.clock.now());
         serde_json::to_vec_pretty(&document).unwrap_or_default()
+    }
+
+    fn telling(&mut self, telling: &Telling) -> String {
+        reason::telling(telling)
     }
 
     fn document(&mut self, view: &RunView) -> serde_json::Value {

@@ -1,13 +1,11 @@
 //! `supervise status`: how a run stands, live or over.
 //!
-//! Invariant: the JSON document is that of `run --format json`, whoever made it: the supervisor while
-//! it runs, else this command from the journal.
+//! Invariant: the JSON document is that of `run --format json`, and that of the supervisor's control
+//! socket: all three are made of the same view, here rebuilt from the journal.
 
-use serde_json::Value;
-
-use super::look::{Look, LookError, RunArg, State, pretty, print};
+use super::look::{Look, LookError, RunArg, pretty, print};
 use super::{Common, Exit, Failure, Format};
-use crate::host::past::Life;
+use crate::core::view::RunView;
 use crate::render::{json, status};
 
 /// Show how the run stands: each agent's state, reason, locks, and what to do next
@@ -48,26 +46,10 @@ fn answer(args: &StatusArgs, common: &Common) -> Result<String, Failure> {
     Ok(match (args.format, agent) {
         (Format::Human, None) => status::status(&state.view, state.going(), &state.setting, &look.commands, now),
         (Format::Human, Some(agent)) => status::agent(agent, state.going(), &state.setting, &look.commands, now),
-        (Format::Json, agent) => pretty(&only(document(&state), agent.map(|agent| agent.id.as_str()))),
+        (Format::Json, None) => pretty(&json::run(&state.view, &state.setting, now)),
+        (Format::Json, Some(agent)) => {
+            let alone = RunView { agents: vec![agent.clone()], ..state.view.clone() };
+            pretty(&json::run(&alone, &state.setting, now))
+        }
     })
-}
-
-/// The document of a run.
-pub fn document(state: &State) -> Value {
-    if let Life::Answers(document) = &state.life {
-        return document.clone();
-    }
-    let document = json::run(&state.view, &state.setting, state.past.until(&state.life));
-    // Texts and numbers are always representable.
-    serde_json::to_value(document).unwrap_or_default()
-}
-
-/// The document with this agent alone.
-fn only(mut document: Value, agent: Option<&str>) -> Value {
-    if let Some(agent) = agent
-        && let Some(agents) = document.get_mut("agents").and_then(Value::as_array_mut)
-    {
-        agents.retain(|other| other.get("id").and_then(Value::as_str) == Some(agent));
-    }
-    document
 }

@@ -134,7 +134,7 @@ mod tests {
             line
         });
         let reply = ask(&deep, &Request::Status, Duration::from_secs(10)).unwrap();
-        assert_eq!(reply, Reply::Resolved { conflict: 7 });
+        assert_eq!(reply, Reply::Resolved { conflict: crate::core::conflict::ConflictId(7) });
         assert_eq!(answers.join().unwrap(), "{\"version\":1,\"request\":{\"kind\":\"status\"}}\n");
     }
 }

@@ -14,6 +14,7 @@ pub use wire::{MAX_REPLY, MAX_REQUEST, VERSION, read_reply, read_request, write_
 
 use serde_json::Value;
 
+use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::AgentId;
 
 /// What can be asked of a running supervisor.
@@ -24,18 +25,9 @@ pub enum Request {
     /// The conflicts of that document.
     Conflicts,
     /// A decision about an open conflict; `conflict` may be left out where only one is open.
-    Resolve { conflict: Option<u32>, by: Decision },
+    Resolve { conflict: Option<ConflictId>, wish: Wish },
     /// End what the agent runs, so that its locks are free.
     ReleaseLocks { agent: AgentId },
-}
-
-/// A person's decision about a conflict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// One goes on, the other is ended.
-    Keep { keep: AgentId, terminate: AgentId },
-    /// The writer's attempt is ended and queued behind the lock.
-    Wait,
 }
 
 /// What comes back when it was done.
@@ -49,7 +41,7 @@ pub enum Reply {
     },
     /// The decision is in the journal.
     Resolved {
-        conflict: u32,
+        conflict: ConflictId,
     },
     /// Its end is in the journal; the locks are free when its processes are gone and its work is
     /// kept.

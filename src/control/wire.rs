@@ -9,7 +9,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Decision, Rejection, RejectionKind, Reply, Request};
+use super::{Rejection, RejectionKind, Reply, Request};
+use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::AgentId;
 
 /// The version that is spoken here, and the newest that is understood.
@@ -77,11 +78,11 @@ pub fn write_request(request: &Request) -> Vec<u8> {
     let request = match request {
         Request::Status => RequestForm::Status,
         Request::Conflicts => RequestForm::Conflicts,
-        Request::Resolve { conflict, by: Decision::Wait } => {
-            RequestForm::Resolve { conflict: *conflict, keep: None, terminate: None, wait: true }
+        Request::Resolve { conflict, wish: Wish::Wait } => {
+            RequestForm::Resolve { conflict: conflict.map(|id| id.0), keep: None, terminate: None, wait: true }
         }
-        Request::Resolve { conflict, by: Decision::Keep { keep, terminate } } => RequestForm::Resolve {
-            conflict: *conflict,
+        Request::Resolve { conflict, wish: Wish::Keep { keep, terminate } } => RequestForm::Resolve {
+            conflict: conflict.map(|id| id.0),
             keep: Some(keep.to_string()),
             terminate: Some(terminate.to_string()),
             wait: false,
@@ -117,14 +118,14 @@ pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
         RequestForm::Status => Request::Status,
         RequestForm::Conflicts => Request::Conflicts,
         RequestForm::Resolve { conflict, keep, terminate, wait } => {
-            let by = match (keep, terminate, wait) {
-                (None, None, true) => Decision::Wait,
+            let wish = match (keep, terminate, wait) {
+                (None, None, true) => Wish::Wait,
                 (Some(keep), Some(terminate), false) => {
-                    Decision::Keep { keep: agent(&keep)?, terminate: agent(&terminate)? }
+                    Wish::Keep { keep: agent(&keep)?, terminate: agent(&terminate)? }
                 }
                 _ => return Err(bad("resolve: either `keep` and `terminate`, or `wait`".to_owned())),
             };
-            Request::Resolve { conflict, by }
+            Request::Resolve { conflict: conflict.map(ConflictId), wish }
         }
         RequestForm::ReleaseLocks { agent: id } => Request::ReleaseLocks { agent: agent(&id)? },
     })
@@ -144,7 +145,7 @@ fn reply_form(reply: &Reply) -> ReplyForm {
     match reply {
         Reply::Status { run } => ReplyForm::Status { run: run.clone() },
         Reply::Conflicts { conflicts } => ReplyForm::Conflicts { conflicts: conflicts.clone() },
-        Reply::Resolved { conflict } => ReplyForm::Resolved { conflict: *conflict },
+        Reply::Resolved { conflict } => ReplyForm::Resolved { conflict: conflict.0 },
         Reply::Releasing { agent } => ReplyForm::Releasing { agent: agent.to_string() },
     }
 }
@@ -157,7 +158,7 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
         (VERSION, Some(reply), None) => Some(Ok(match reply {
             ReplyForm::Status { run } => Reply::Status { run },
             ReplyForm::Conflicts { conflicts } => Reply::Conflicts { conflicts },
-            ReplyForm::Resolved { conflict } => Reply::Resolved { conflict },
+            ReplyForm::Resolved { conflict } => Reply::Resolved { conflict: ConflictId(conflict) },
             ReplyForm::Releasing { agent } => Reply::Releasing { agent: AgentId::new(&agent).ok()? },
         })),
         (VERSION, None, Some(error)) => {
@@ -194,12 +195,12 @@ mod tests {
         check(Request::Status, r#"{"kind":"status"}"#);
         check(Request::Conflicts, r#"{"kind":"conflicts"}"#);
         check(Request::ReleaseLocks { agent: agent("a") }, r#"{"kind":"release_locks","agent":"a"}"#);
-        let by = Decision::Keep { keep: agent("a"), terminate: agent("b") };
+        let wish = Wish::Keep { keep: agent("a"), terminate: agent("b") };
         check(
-            Request::Resolve { conflict: Some(3), by },
+            Request::Resolve { conflict: Some(ConflictId(3)), wish },
             r#"{"kind":"resolve","conflict":3,"keep":"a","terminate":"b"}"#,
         );
-        let wait = Request::Resolve { conflict: None, by: Decision::Wait };
+        let wait = Request::Resolve { conflict: None, wish: Wish::Wait };
         check(wait, r#"{"kind":"resolve","conflict":null,"wait":true}"#);
     }
 
@@ -230,7 +231,7 @@ mod tests {
         for answer in [
             Ok(Reply::Status { run: serde_json::json!({"run": "r"}) }),
             Ok(Reply::Conflicts { conflicts: serde_json::json!([]) }),
-            Ok(Reply::Resolved { conflict: 1 }),
+            Ok(Reply::Resolved { conflict: ConflictId(1) }),
             Ok(Reply::Releasing { agent: agent("a") }),
         ] {
             assert_eq!(read_reply(&write_reply(&answer)), Some(answer));

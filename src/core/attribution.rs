@@ -42,7 +42,8 @@ pub fn judge(evidence: &Evidence<'_>, measured: &Measured) -> Vec<Write> {
     let changes = measured.own.iter().chain(measured.beyond.iter().filter(known));
     let mut writes: Vec<Write> = changes
         .map(|change| {
-            let (attribution, fate) = evidence.verdict(&change.path, outside.contains(&change.path));
+            let outside = outside.contains(&change.path);
+            let (attribution, fate) = evidence.verdict(&change.path, outside, measured.untold);
             // A commit of another repository is not ours to record, nor to put back.
             let fate = if is_nested(change) { Fate::Leave } else { fate };
             Write { change: change.clone(), attribution, fate }
@@ -58,9 +59,10 @@ fn is_nested(change: &Change) -> bool {
 }
 
 impl Evidence<'_> {
-    fn verdict(&self, path: &RepoPath, outside: bool) -> (Attribution, Fate) {
+    fn verdict(&self, path: &RepoPath, outside: bool, untold: bool) -> (Attribution, Fate) {
         match self.seen {
             Some(seen) if seen.contains(path) => (Attribution::Certain, self.fate_of_own(path, outside)),
+            Some(_) if untold => self.inferred(path),
             // Nobody's: the gate lets no write of a tree pass unseen.
             Some(_) => (Attribution::Unknown, Fate::Leave),
             None => self.inferred(path),
@@ -144,7 +146,7 @@ mod tests {
         let outside = if outside { vec![path(text)] } else { Vec::new() };
         let own = text != "elsewhere";
         let (own, beyond) = if own { (vec![change(text)], vec![]) } else { (vec![], vec![change(text)]) };
-        let mut writes = judge(&evidence, &Measured { own, beyond, outside });
+        let mut writes = judge(&evidence, &Measured { own, beyond, outside, untold: false });
         assert!(writes.len() <= 1);
         writes.pop()
     }

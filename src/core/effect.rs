@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use super::call::{Answer, CallId, Grant, RefusedPath};
-use super::change::{Attribution, Entry, ObjectId};
+use super::change::{Attribution, ObjectId};
 use super::conflict::ConflictId;
+use super::facts::Expected;
 use super::ids::{AttemptId, RunnerName, Slot};
 use super::path::RepoPath;
 use super::reason::{BusyReason, DenialReason};
@@ -38,7 +39,7 @@ pub enum Effect {
     Stale { id: AttemptId, paths: Vec<RepoPath> },
     /// Put this line in the agent's log. No answer.
     Tell { id: AttemptId, text: Telling },
-    /// Look at a contested file; `expect`: what it should be, `None`: as HEAD has it. → `ConflictChecked`
+    /// Look at a contested file; `expect`: what it should be. → `ConflictChecked`
     CheckConflict { conflict: ConflictId, path: RepoPath, expect: Expected },
     /// Compare the workspace with the attempt's baseline, within its claim. → `Measured`
     Measure { id: AttemptId },
@@ -88,15 +89,6 @@ pub enum Ending {
 pub enum Telling {
     Denied { path: RefusedPath, why: DenialReason },
     Busied { path: RepoPath, why: BusyReason },
-}
-
-/// What a contested file should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// What the agent that was kept left; `None`: nothing.
-    Left(Option<Entry>),
-    /// What HEAD has.
-    Head,
 }
 
 /// What a frozen commit is for.

@@ -85,6 +85,8 @@ pub struct Measured {
     pub beyond: Vec<Change>,
     /// Paths of these that somebody outside every tree wrote since the attempt began.
     pub outside: Vec<RepoPath>,
+    /// The gate let more through than it could tell: that a path was not told of means nothing.
+    pub untold: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

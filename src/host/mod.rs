@@ -9,6 +9,7 @@ pub mod control;
 pub mod doctor;
 pub mod driver;
 pub mod follow;
+pub mod gate;
 pub mod git;
 pub mod git_thread;
 pub mod lookups;

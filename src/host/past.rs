@@ -12,8 +12,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::clock::Clock;
 use super::state::{RunDir, is_held, state_root};
 use crate::control::{self, AskError, Reply, Request};
@@ -71,8 +69,8 @@ pub enum PastError {
 /// Does a run go on?
 #[derive(Debug)]
 pub enum Life {
-    /// Its supervisor answered with the document of the run.
-    Answers(Value),
+    /// Its supervisor answered.
+    Answers,
     /// A supervisor holds the repository, and did not answer for this reason.
     Silent(AskError),
     Over,
@@ -163,7 +161,7 @@ impl Runs {
         }
         match control::ask(&self.root, &Request::Status, LOOK_LIMIT) {
             Ok(Reply::Status { run: document }) if document.get("run").is_some_and(|id| id == run.as_str()) => {
-                Life::Answers(document)
+                Life::Answers
             }
             Ok(_) => Life::Silent(AskError::Garbled),
             // It may have ended since the lock was looked at.

@@ -338,6 +338,14 @@ mod tests {
         assert!(claim.late[1].matches(&path("c/d/e")));
     }
 
+    /// A change of the form that is meant needs a new version and a new fixture.
+    #[test]
+    fn the_first_released_form_is_what_is_written_and_read() {
+        let fixture = include_str!("../../tests/fixtures/plan/v1.json");
+        assert_eq!(String::from_utf8(write_plan(&kept()).unwrap()).unwrap(), fixture);
+        assert_eq!(format!("{:?}", read_plan(fixture.as_bytes()).unwrap()), format!("{:?}", kept()));
+    }
+
     #[test]
     fn what_is_no_plan_is_named() {
         assert!(matches!(read_plan(b""), Err(PlanError::NotAPlan)));

@@ -1,4 +1,5 @@
-//! Records as progress lines: at most one line a record, for people and for `grep`.
+//! Records as progress lines, one a record (the opening of a run has one more for each layer of
+//! protection and each note), for people and for `grep`.
 //!
 //! Invariant: `TIME  AGENT  WHAT  details`, with the columns in line for one run. A line about an
 //! agent that needs a person ends with the next useful command.
@@ -21,7 +22,7 @@ use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::reason::{EndReason, WaitReason};
-use crate::core::record::{Admission, Fact, Lockings, Record, RunOpened, RunOutcome, StopCause, Trouble};
+use crate::core::record::{Admission, Fact, Layers, Lockings, Record, RunOpened, RunOutcome, StopCause, Trouble};
 
 /// Columns of the agent's id; longer ids are cut.
 const MAX_ID: usize = 32;
@@ -81,12 +82,22 @@ impl EventLines {
     /// The line for this record, if it is worth one. Every record of the run has to come by, in order.
     pub fn line(&mut self, record: &Record) -> Option<String> {
         self.remember(record);
-        let line = self.describe(record)?;
+        let first = self.describe(record)?;
+        let mut lines = vec![first];
+        if let Fact::RunOpened(opened) = &record.fact {
+            lines.extend(layer_lines(opened.layers));
+            lines.extend(self.setting.notes.iter().map(|note| run_line(Tone::Warning, "note", note.clone())));
+        }
+        let lines: Vec<String> = lines.iter().map(|line| self.put_together(record.at, line)).collect();
+        Some(lines.join("\n"))
+    }
+
+    fn put_together(&self, at: Moment, line: &Line) -> String {
         let palette = self.setting.palette;
-        let time = palette.paint(Tone::Quiet, self.setting.clock(record.at));
+        let time = palette.paint(Tone::Quiet, self.setting.clock(at));
         let who = pad(&truncate(&line.who, self.column), self.column);
         let verb = palette.paint(line.tone, pad(line.verb, VERB));
-        Some(format!("{time}  {who}  {verb}  {}", line.details).trim_end().to_owned())
+        format!("{time}  {who}  {verb}  {}", line.details).trim_end().to_owned()
     }
 
     fn remember(&mut self, record: &Record) {
@@ -267,8 +278,7 @@ impl EventLines {
         let base = opened.base.map_or_else(|| "without a commit yet".to_owned(), |base| format!("at {}", base.short()));
         let agents = plural(opened.agents.len(), "agent", "agents");
         let opening = format!("{}, {agents}, {place} {base}; run {}", printable(&opened.session), opened.run);
-        let parts: Vec<&str> = std::iter::once(&opening).chain(&self.setting.notes).map(String::as_str).collect();
-        run_line(Tone::Heading, "run", parts.join("; "))
+        run_line(Tone::Heading, "run", opening)
     }
 
     fn run_ended(&self, at: Moment, outcome: RunOutcome) -> Line {
@@ -352,6 +362,40 @@ impl EventLines {
             memory.salvaged.then(|| format!("its work: {} show {}", self.setting.git, attempt_reference(run, &id)));
         std::iter::once(logs).chain(work).collect()
     }
+}
+
+/// Which protections are active, and what each promises.
+fn layer_lines(layers: Layers) -> Vec<Line> {
+    let mut lines = vec![
+        if layers.gate {
+            run_line(
+                Tone::Good,
+                "gate on",
+                "every write is decided before it lands, and who made it is certain".to_owned(),
+            )
+        } else {
+            let text = "no write is decided beforehand; who changed what is inferred from the claims".to_owned();
+            run_line(Tone::Warning, "gate off", text)
+        },
+        if layers.watch {
+            run_line(
+                Tone::Good,
+                "watch on",
+                "edits from outside the run are seen, and never committed as an agent's".to_owned(),
+            )
+        } else {
+            let text = "edits from outside the run are seen only where trees are compared".to_owned();
+            run_line(Tone::Warning, "watch off", text)
+        },
+    ];
+    if layers.cgroup {
+        lines.push(run_line(
+            Tone::Good,
+            "cgroup on",
+            "an agent's processes are ended together, whatever they do".to_owned(),
+        ));
+    }
+    lines
 }
 
 /// A line about the run as a whole.

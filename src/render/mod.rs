@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod conflict;
+pub mod conflicts;
 pub mod diagnostic;
 pub mod event;
 pub mod json;

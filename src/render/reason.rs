@@ -7,6 +7,7 @@ use super::Setting;
 use super::text::{limit, printable, some_of};
 use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
+use crate::core::effect::Telling;
 use crate::core::event::PlaceRefusal;
 use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use crate::core::record::{RequeueReason, Trouble};
@@ -249,6 +250,17 @@ pub fn busy_text(why: &BusyReason) -> String {
     match why {
         BusyReason::Held { by } => format!("{by} is writing it at this moment; read it again, then retry"),
         BusyReason::Stale => "it changed since it was read; read it again, then retry".to_owned(),
+    }
+}
+
+/// What an agent's own log says about a call that failed, in one line.
+#[must_use]
+pub fn telling(telling: &Telling) -> String {
+    match telling {
+        Telling::Denied { path, why } => {
+            format!("supervise: {}: permission denied: {}", refused_path(path), denial_text(why))
+        }
+        Telling::Busied { path, why } => format!("supervise: {path}: resource busy: {}", busy_text(why)),
     }
 }
 

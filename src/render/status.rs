@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::Setting;
 use super::json::run_state;
-use super::reason::{exit_text, why_text};
+use super::reason::{denial_text, exit_text, refused_path, why_text};
 use super::style::{Tone, of_state};
 use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
 use crate::core::lifecycle::State;
@@ -38,7 +38,8 @@ pub struct Commands {
 }
 
 impl Commands {
-    fn call(&self, verb: &str) -> String {
+    /// The command with this verb and what belongs to it.
+    pub(super) fn call(&self, verb: &str) -> String {
         format!("{} {verb}{}", self.supervise, self.run)
     }
 }
@@ -61,7 +62,7 @@ pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Comman
     let matter: Vec<&AgentView> = view.agents.iter().filter(|agent| matters(agent)).collect();
     for agent in matter.iter().take(TOLD) {
         out.heading(agent);
-        out.short(agent);
+        out.short(agent, going);
         out.next(agent, going);
     }
     if matter.len() > TOLD {
@@ -69,6 +70,7 @@ pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Comman
         let more = matter.len() - TOLD;
         out.line(&format!("… and {more} more; `{}` tells of one", commands.call("status ID")));
     }
+    out.conflicts(view);
     out.unattributed(view);
     out.finish()
 }
@@ -78,8 +80,8 @@ pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Comman
 pub fn agent(agent: &AgentView, going: Going, setting: &Setting, commands: &Commands, now: Moment) -> String {
     let mut out = Out::new(setting, commands);
     out.heading(agent);
-    out.plan(agent);
-    out.short(agent);
+    out.plan(agent, going);
+    out.short(agent, going);
     out.course(agent, now);
     out.next(agent, going);
     out.lines.remove(0);
@@ -90,7 +92,12 @@ pub fn agent(agent: &AgentView, going: Going, setting: &Setting, commands: &Comm
 fn matters(agent: &AgentView) -> bool {
     match agent.state {
         State::Registered | State::Waiting | State::Skipped => false,
-        State::Completed => !agent.needs.is_empty() || !agent.index_left.is_empty() || !agent.in_tree.is_empty(),
+        State::Completed => {
+            !agent.denied.is_empty()
+                || !agent.needs.is_empty()
+                || !agent.index_left.is_empty()
+                || !agent.in_tree.is_empty()
+        }
         _ => true,
     }
 }
@@ -218,8 +225,8 @@ impl<'a> Out<'a> {
     }
 
     /// What somebody who looks at all agents wants of this one.
-    fn short(&mut self, agent: &AgentView) {
-        if holds_locks(agent.state) {
+    fn short(&mut self, agent: &AgentView, going: Going) {
+        if holds_locks(agent.state) && going != Going::Over {
             let locks = locks(agent);
             self.prose("locks", if locks.is_empty() { "none" } else { &locks });
         }
@@ -236,6 +243,10 @@ impl<'a> Out<'a> {
         for need in agent.needs.iter().take(ITEMS) {
             self.prose("asks for", &format!("{}: {}", printable(&need.path), printable(&need.why)));
         }
+        self.denied(agent);
+        if !agent.warned.is_empty() {
+            self.prose("wrote", &format!("undeclared, not committed: {}", some_of(&agent.warned, ITEMS)));
+        }
         if !agent.in_tree.is_empty() {
             self.prose("left", &format!("in the tree, not committed: {}", some_of(&agent.in_tree, ITEMS)));
         }
@@ -247,8 +258,20 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// What was refused to it, and why.
+    fn denied(&mut self, agent: &AgentView) {
+        let room = self.room();
+        for denied in agent.denied.iter().take(ITEMS) {
+            let text = format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why));
+            self.detail("denied", &truncate(&text, room));
+        }
+        if agent.denied.len() > ITEMS {
+            self.detail("", &format!("… and {} more; `--format json` has all of them", agent.denied.len() - ITEMS));
+        }
+    }
+
     /// What its session file says of it.
-    fn plan(&mut self, agent: &AgentView) {
+    fn plan(&mut self, agent: &AgentView, going: Going) {
         if agent.name != agent.id.as_str() {
             self.detail("name", &printable(&agent.name));
         }
@@ -260,7 +283,7 @@ impl<'a> Out<'a> {
         if !agent.depends_on.is_empty() {
             self.prose("after", &some_of(&agent.depends_on, ITEMS));
         }
-        if !holds_locks(agent.state) {
+        if !holds_locks(agent.state) || going == Going::Over {
             let claim = locks(agent);
             self.prose("claims", if claim.is_empty() { "nothing" } else { &claim });
         }
@@ -316,6 +339,18 @@ impl<'a> Out<'a> {
             self.detail(label, &command);
             label = "";
         }
+    }
+
+    fn conflicts(&mut self, view: &RunView) {
+        let open = view.conflicts.iter().filter(|conflict| conflict.resolution.is_none()).count();
+        if view.conflicts.is_empty() {
+            return;
+        }
+        self.blank();
+        let (all, command) = (plural(view.conflicts.len(), "conflict", "conflicts"), self.commands.call("conflicts"));
+        let tone = if open > 0 { Tone::Bad } else { Tone::Warning };
+        let text = self.setting.palette.paint(tone, format!("{all}, {open} open:"));
+        self.line(&format!("{text} {command}"));
     }
 
     fn unattributed(&mut self, view: &RunView) {

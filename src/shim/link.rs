@@ -39,9 +39,7 @@ impl Link {
         loop {
             match self.orders.next_order().map_err(io::Error::other)? {
                 Some(Order::Launch(launch)) => break self.socket.set_nonblocking(true).map(|()| *launch),
-                Some(Order::End(_) | Order::Answer { .. } | Order::Stale(_)) => {
-                    break Err(io::ErrorKind::InvalidData.into());
-                }
+                Some(_) => break Err(io::ErrorKind::InvalidData.into()),
                 None => match self.socket.read(buffer)? {
                     0 => break Err(io::ErrorKind::UnexpectedEof.into()),
                     read => self.orders.push(&buffer[..read]),

@@ -93,6 +93,8 @@ struct Shim {
     cause: Cause,
     cgroup: Option<PathBuf>,
     gate: Option<Gate>,
+    /// The supervisor wants to be told all at once.
+    flush: Option<u64>,
     terms: Terms,
     buffer: Vec<u8>,
 }
@@ -139,6 +141,7 @@ impl Shim {
             cause: Cause::Leader,
             cgroup: started.cgroup,
             gate: started.gate,
+            flush: None,
             terms,
             buffer,
         }
@@ -266,13 +269,27 @@ impl Shim {
 
     /// Sends what the gate has to say, as far as there is room: the rest is summed up meanwhile.
     fn tell(&mut self, now: Instant) {
-        let Some(gate) = &mut self.gate else { return };
-        gate.expire(now);
-        while self.link.has_room()
-            && let Some(report) = gate.report(now, false)
-        {
-            self.link.report(&report);
+        let all = self.flush.is_some();
+        if let Some(gate) = &mut self.gate {
+            gate.expire(now);
+            while self.link.has_room()
+                && let Some(report) = gate.report(now, all)
+            {
+                self.link.report(&report);
+            }
         }
+        if self.link.has_room()
+            && let Some(number) = self.flush.take()
+        {
+            self.link.report(&Report::Flushed(number));
+        }
+    }
+
+    /// A line of the supervisor's, where the agent's errors go.
+    fn note(&mut self, line: &[u8]) {
+        let stream = self.stderr.as_mut().unwrap_or(&mut self.stdout);
+        stream.log.write(line);
+        stream.log.write(b"\n");
     }
 
     fn follow_orders(&mut self) {
@@ -282,6 +299,8 @@ impl Shim {
                 (Order::End(how), _) => self.end(how, Cause::Asked),
                 (Order::Answer { call, answer, grants }, Some(gate)) => gate.answer(call, answer, grants, clock::now()),
                 (Order::Stale(paths), Some(gate)) => gate.spoil(paths),
+                (Order::Flush(number), _) => self.flush = Some(number),
+                (Order::Note(line), _) => self.note(&line),
                 (Order::Launch(_) | Order::Answer { .. } | Order::Stale(_), _) => {}
             }
         }

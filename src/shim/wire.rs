@@ -42,6 +42,10 @@ pub enum Order {
     Answer { call: CallId, answer: Answer, grants: Vec<Grant> },
     /// These paths changed through somebody else: the next write to each is told so.
     Stale(Vec<RepoPath>),
+    /// Tell at once what the gate has let through so far, and then [`Report::Flushed`] with this number.
+    Flush(u64),
+    /// Put these bytes into the agent's log, as a line of their own.
+    Note(Vec<u8>),
 }
 
 /// Everything a shim needs to know.
@@ -94,6 +98,8 @@ pub enum Report {
     Untold(u64),
     /// What it refused by itself, and how often.
     Refused(Vec<(Refusal, u32)>),
+    /// Everything that the gate let through before [`Order::Flush`] came was told before this.
+    Flushed(u64),
     /// The tree is empty, or (`survivors`) the shim gave up on so many processes.
     Ended { exit: Exit, survivors: u32 },
 }
@@ -128,6 +134,8 @@ const LAUNCH: u8 = 1;
 const END: u8 = 2;
 const ANSWER: u8 = 3;
 const STALE: u8 = 4;
+const FLUSH: u8 = 5;
+const NOTE: u8 = 6;
 const STARTED: u8 = 16;
 const NOT_STARTED: u8 = 17;
 const OUTPUT: u8 = 18;
@@ -138,6 +146,7 @@ const ASK: u8 = 22;
 const WROTE: u8 = 23;
 const UNTOLD: u8 = 24;
 const REFUSED: u8 = 25;
+const FLUSHED: u8 = 26;
 
 impl Order {
     /// The frame.
@@ -155,6 +164,8 @@ impl Order {
                 put(&mut frame, ANSWER, |out| gate::put_answer(out, *call, *answer, grants));
             }
             Self::Stale(paths) => put(&mut frame, STALE, |out| gate::put_list(out, paths, gate::put_path)),
+            Self::Flush(number) => put(&mut frame, FLUSH, |out| out.extend(number.to_le_bytes())),
+            Self::Note(line) => put(&mut frame, NOTE, |out| out.extend_from_slice(line)),
         }
         frame
     }
@@ -172,6 +183,8 @@ impl Order {
             END => input.ending().map(Self::End),
             ANSWER => gate::answer(&mut input).map(|(call, answer, grants)| Self::Answer { call, answer, grants }),
             STALE => gate::list(&mut input, gate::path).map(Self::Stale),
+            FLUSH => input.u64().map(Self::Flush),
+            NOTE => Some(Self::Note(std::mem::take(&mut input.0).to_vec())),
             _ => None,
         };
         order.filter(|_| input.0.is_empty()).ok_or(WireError::Malformed(kind))
@@ -201,6 +214,7 @@ impl Report {
             Self::Wrote(paths) => put(out, WROTE, |out| gate::put_list(out, paths, gate::put_wrote)),
             Self::Untold(calls) => put(out, UNTOLD, |out| out.extend(calls.to_le_bytes())),
             Self::Refused(refusals) => put(out, REFUSED, |out| gate::put_list(out, refusals, gate::put_refusal)),
+            Self::Flushed(number) => put(out, FLUSHED, |out| out.extend(number.to_le_bytes())),
             Self::Ended { exit, survivors } => put(out, ENDED, |out| {
                 let (tag, value) = match exit {
                     Exit::Code(code) => (0, *code),
@@ -232,6 +246,7 @@ impl Report {
             }),
             WROTE => gate::list(&mut input, gate::wrote).map(Self::Wrote),
             UNTOLD => input.u64().map(Self::Untold),
+            FLUSHED => input.u64().map(Self::Flushed),
             REFUSED => gate::list(&mut input, gate::refusal).map(Self::Refused),
             ENDED => input.exit().zip(input.u32()).map(|(exit, survivors)| Self::Ended { exit, survivors }),
             _ => None,

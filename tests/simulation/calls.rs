@@ -54,11 +54,15 @@ pub(crate) fn ignored(path: &RepoPath) -> Ignored {
     let text = path.to_string();
     if text == "target" || text.starts_with("target/") {
         Ignored::Beneath(super::world::path("target"))
-    } else if text.ends_with(".log") || text == ".env" {
+    } else if is_log(&text) || text == ".env" {
         Ignored::File
     } else {
         Ignored::No
     }
+}
+
+fn is_log(text: &str) -> bool {
+    text.strip_suffix(".log").is_some()
 }
 
 pub(crate) fn is_ignored(path: &RepoPath) -> bool {
@@ -68,7 +72,7 @@ pub(crate) fn is_ignored(path: &RepoPath) -> bool {
 /// What is there before the run: everything but what is called new, and what a build would make.
 fn is_new(path: &RepoPath) -> bool {
     let text = path.to_string();
-    text.contains("new") || text.ends_with(".log") || text.starts_with("target")
+    text.contains("new") || is_log(&text) || text.starts_with("target")
 }
 
 /// One tree and its shim.

@@ -40,6 +40,7 @@ struct Living {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each step")]
 struct Seen {
     found: Found,
     analysed: bool,
@@ -312,7 +313,7 @@ impl Gate {
     fn end_intended(&mut self, id: &AttemptId, reason: &EndReason) {
         let resolved = |number: u32, wanted: &[Resolution]| {
             let seen = &self.conflicts[usize::try_from(number).unwrap() - 1];
-            let resolution = seen.resolution.expect("nobody_is_ended_for_a_conflict_that_is_not_decided");
+            let resolution = seen.resolution.unwrap();
             assert!(wanted.contains(&resolution), "the_end_follows_from_the_decision: {id} {resolution:?}");
             let loser = if keeps_writer(resolution) { &seen.found.holder } else { &seen.found.writer };
             assert_eq!(loser, id, "the_loser_is_ended");
@@ -342,14 +343,13 @@ impl Gate {
         let busy = self.of(id).busy.clone();
         let added = self.added.entry(id.agent.clone()).or_default();
         match why {
-            RequeueReason::Retry(_) | RequeueReason::RateLimit => {}
+            RequeueReason::Retry(_) | RequeueReason::RateLimit | RequeueReason::Outranked { .. } => {}
             RequeueReason::Busy { paths } => {
                 assert_eq!(paths.iter().cloned().collect::<BTreeSet<_>>(), busy, "busy_paths_join_the_claim: {id}");
                 assert!(!busy.is_empty(), "busy_paths_join_the_claim: {id}");
                 added.extend(busy);
             }
             RequeueReason::Conflict { path, .. } => drop(added.insert(path.clone())),
-            RequeueReason::Outranked { .. } => {}
         }
         if !matches!(why, RequeueReason::Retry(_) | RequeueReason::RateLimit) {
             let times = self.requeues.entry(id.agent.clone()).or_default();
@@ -443,13 +443,13 @@ impl Gate {
         };
         let priority = |plan: &AgentPlan| plan.rank.priority;
         let writer_first = (priority(writer), begun(&found.writer)) < (priority(holder), begun(&found.holder));
+        #[expect(clippy::match_same_arms, reason = "one line for each promise")]
         let expected = match policy {
-            OnConflict::Terminate => Resolution::EndWriter,
-            OnConflict::Deny => Resolution::Refused,
             OnConflict::Wait => Resolution::WriterWaits,
-            OnConflict::Priority if !writer_first => Resolution::EndWriter,
-            OnConflict::Priority if endable => Resolution::RequeueHolder,
-            OnConflict::Priority => Resolution::Refused,
+            OnConflict::Priority if writer_first && endable => Resolution::RequeueHolder,
+            OnConflict::Priority if writer_first => Resolution::Refused,
+            OnConflict::Terminate | OnConflict::Priority => Resolution::EndWriter,
+            OnConflict::Deny => Resolution::Refused,
             OnConflict::Manual => panic!("a manual conflict is not decided by policy: {found:?}"),
         };
         // A holder whose verify command runs can be ended as well.

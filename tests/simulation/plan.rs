@@ -132,13 +132,6 @@ impl Agent {
     pub(crate) fn calls(self, calls: &[Call]) -> Self {
         self.every_act(|act| act.calls = calls.to_vec())
     }
-    /// The first attempt makes these calls, those after it the ones that it was made with.
-    pub(crate) fn first_calls(mut self, calls: &[Call]) -> Self {
-        let mut first = self.acts[0].clone();
-        first.calls = calls.to_vec();
-        self.acts.insert(0, first);
-        self
-    }
     pub(crate) fn undeclared(self, policy: OnUndeclared) -> Self {
         self.with(|plan| plan.on_undeclared = policy)
     }

@@ -178,8 +178,7 @@ impl World {
 
     fn told(&mut self, event: &Event) {
         let gone = match event {
-            Event::TreeEnded { id, .. } => Some((id, Part::Agent)),
-            Event::ShimLost { id } => Some((id, Part::Agent)),
+            Event::TreeEnded { id, .. } | Event::ShimLost { id } => Some((id, Part::Agent)),
             Event::Verified { id, .. } => Some((id, Part::Verify)),
             _ => None,
         };
@@ -236,7 +235,7 @@ impl World {
     fn answered(&mut self, effect: &Effect) {
         let Effect::Answer { id, part, call, answer, grants, .. } = effect else { return };
         self.answers += 1;
-        let asked = self.gate.answered(*call).expect("only what was asked is answered");
+        let asked = self.gate.answered(*call).unwrap();
         assert_eq!((&asked.0, asked.1), (id, *part), "whoever asked is answered");
         let (_, _, call, tries) = asked;
         match answer {
@@ -379,8 +378,7 @@ impl World {
             }
             Effect::Answer { .. } => self.answered(effect),
             Effect::Stale { id, paths } => self.gate.spoil(id, paths),
-            Effect::Tell { .. } => {}
-            Effect::Unpin { .. } | Effect::Sweep { .. } => {}
+            Effect::Tell { .. } | Effect::Unpin { .. } | Effect::Sweep { .. } => {}
         }
     }
 
@@ -389,7 +387,7 @@ impl World {
         if !self.scenario.gate {
             let within = |change: &Change| claim.exclusive_matches(&change.path) || claim.late_matches(&change.path);
             let (own, beyond) = act.writes.iter().map(|text| change(&path(text), id)).partition(within);
-            return Measured { own, beyond, outside: Vec::new() };
+            return Measured { own, beyond, ..Measured::default() };
         }
         let empty = BTreeSet::new();
         let landed = self.gate.landed.get(id).unwrap_or(&empty);
@@ -400,7 +398,7 @@ impl World {
         let within = |change: &Change| claim.exclusive_matches(&change.path) || landed.contains(&change.path);
         let (own, beyond): (Vec<Change>, Vec<Change>) = changes.partition(within);
         let outside = outside.into_iter().collect();
-        Measured { own, beyond, outside }
+        Measured { own, beyond, outside, ..Measured::default() }
     }
 
     fn prepare(&mut self, id: &AttemptId) {

@@ -6,11 +6,13 @@
 mod automaton;
 mod contested;
 mod pattern;
+mod suggest;
 mod syntax;
 mod walk;
 
 pub use contested::{Contest, Contested, Limits, contested};
 pub use pattern::Pattern;
+pub use suggest::suggest;
 pub use syntax::{MAX_PATTERN, MAX_WILD, PatternError};
 
 use super::path::RepoPath;

@@ -14,7 +14,8 @@ use crate::core::change::Attribution;
 use crate::core::conflict::{
     Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification, Wish, WishRefusal,
 };
-use crate::core::effect::{Effect, Ending, Expected, Part};
+use crate::core::effect::{Effect, Ending, Part};
+use crate::core::facts::Expected;
 use crate::core::ids::AttemptId;
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
@@ -188,7 +189,9 @@ impl Supervisor {
         let completed = matches!(run.lifecycle, Lifecycle::Ended { state: State::Completed, .. });
         let own = run.latest.writes.iter().find(|write| write.change.path == *path && write.fate.commits());
         match own {
-            Some(write) if completed && run.attempts == id.attempt.0 => Expected::Left(write.change.after),
+            Some(write) if completed && run.attempts == id.attempt.0 => {
+                write.change.after.map_or(Expected::Nothing, Expected::Entry)
+            }
             _ => Expected::Head,
         }
     }

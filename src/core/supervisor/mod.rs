@@ -219,6 +219,12 @@ impl Supervisor {
         Some(claim)
     }
 
+    /// Paths that joined the agent's exclusive claim since the session was read.
+    #[must_use]
+    pub fn joined(&self, agent: &AgentId) -> Vec<RepoPath> {
+        self.seats.get(agent).map(|&seat| self.agents[seat].added.iter().cloned().collect()).unwrap_or_default()
+    }
+
     fn agent_plan(&self, seat: Seat) -> &AgentPlan {
         &self.plan.agents[self.order[seat]]
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Driver;
-use crate::control::{Decision, Rejection, RejectionKind, Reply, Request};
+use crate::control::{Rejection, RejectionKind, Reply, Request};
+use crate::core::conflict::WishRefusal;
 use crate::core::event::Event;
-use crate::core::ids::AgentId;
 use crate::host::control::{Answer, Asked};
 
 /// An answer that is sent when the turn is over.
@@ -36,14 +36,19 @@ impl Driver<'_> {
                 let conflicts = |run: Value| run.get("conflicts").cloned().unwrap_or(Value::Array(Vec::new()));
                 (None, self.document().map(|run| Reply::Conflicts { conflicts: conflicts(run) }))
             }
-            Request::Resolve { conflict, by } => match self.resolve(conflict, &by) {
-                Ok((event, conflict)) => (Some(event), Ok(Reply::Resolved { conflict })),
-                Err(rejection) => (None, Err(rejection)),
+            Request::Resolve { conflict, wish } => match self.supervisor.fulfil(conflict, &wish) {
+                Ok((conflict, _)) => {
+                    self.wish(Event::ResolveAsked { conflict: Some(conflict), wish }, Reply::Resolved { conflict })
+                }
+                Err(refusal) => (None, Err(rejection(&refusal))),
             },
-            Request::ReleaseLocks { agent } => match self.release(&agent) {
-                Ok(event) => (Some(event), Ok(Reply::Releasing { agent })),
-                Err(rejection) => (None, Err(rejection)),
-            },
+            Request::ReleaseLocks { agent } if self.positions.contains_key(&agent) => {
+                self.wish(Event::ReleaseAsked { agent: agent.clone() }, Reply::Releasing { agent })
+            }
+            Request::ReleaseLocks { agent } => {
+                let text = format!("no agent `{agent}` is in this run");
+                (None, Err(Rejection::new(RejectionKind::UnknownAgent, text)))
+            }
         };
         (event, Owed { to: asked.reply, answer })
     }
@@ -54,18 +59,23 @@ impl Driver<'_> {
         Ok(self.observer.document(&view))
     }
 
-    /// The event of a decision about a conflict, and which conflict it is.
-    #[expect(clippy::unused_self, reason = "conflicts are the supervisor's to know")]
-    fn resolve(&self, _conflict: Option<u32>, _by: &Decision) -> Result<(Event, u32), Rejection> {
-        Err(Rejection::new(RejectionKind::NotPossible, "no conflict is open: this run has none to decide"))
-    }
-
-    /// The event that ends what the agent runs, so that its locks are free.
-    fn release(&self, agent: &AgentId) -> Result<Event, Rejection> {
-        if !self.positions.contains_key(agent) {
-            return Err(Rejection::new(RejectionKind::UnknownAgent, format!("no agent `{agent}` is in this run")));
+    /// A wish is good if something follows from it.
+    fn wish(&self, event: Event, reply: Reply) -> (Option<Event>, Answer) {
+        if self.supervisor.decide(self.now(), &event).is_empty() {
+            let text = match reply {
+                Reply::Releasing { agent } => format!("{agent} runs nothing that could be ended now"),
+                _ => "one of the two is gone, so there is nothing to decide".to_owned(),
+            };
+            return (None, Err(Rejection::new(RejectionKind::NotPossible, text)));
         }
-        let text = format!("the locks of {agent} are released when it ends; they cannot be released before");
-        Err(Rejection::new(RejectionKind::NotPossible, text))
+        (Some(event), Ok(reply))
     }
+}
+
+fn rejection(refusal: &WishRefusal) -> Rejection {
+    let kind = match refusal {
+        WishRefusal::Unknown(_) => RejectionKind::UnknownConflict,
+        _ => RejectionKind::NotPossible,
+    };
+    Rejection::new(kind, refusal.to_string())
 }

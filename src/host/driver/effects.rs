@@ -5,11 +5,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::core::claim::Claim;
 use crate::core::effect::{Effect, Part};
-use crate::core::event::{Event, Measured, Preparation};
-use crate::core::facts::Doubt;
-use crate::core::ids::{AgentId, AttemptId, RunnerName};
+use crate::core::event::{Event, Preparation};
+use crate::core::ids::{AttemptId, RunnerName};
 use crate::core::path::RepoPath;
 use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
 use crate::host::process::{Tree, TreeKey};
@@ -30,6 +28,13 @@ impl Driver<'_> {
             }
             Effect::Verify { id, slot, commit } => self.verify(id, slot, commit),
             Effect::Sweep { runner } => self.sweep(&runner),
+            Effect::Answer { id, part, call, answer, grants, keep, look_again } => {
+                self.answer(TreeKey { id, part }, call, answer, grants, keep, look_again);
+            }
+            Effect::Stale { id, paths } => self.stale(id, paths),
+            Effect::Tell { id, text } => self.tell_agent(id, &text),
+            Effect::CheckConflict { conflict, path, expect } => self.check_conflict(conflict, path, expect),
+            Effect::Measure { id } => self.measure(id),
             Effect::Close { outcome } => self.outcome = Some(outcome),
             effect => self.perform_git(effect),
         }
@@ -37,11 +42,6 @@ impl Driver<'_> {
 
     fn perform_git(&mut self, effect: Effect) {
         match effect {
-            Effect::Measure { id } => self.ask_git(move |git| {
-                let found = git.measure(&id, Doubt::None, &[]).map_err(|e| e.to_string());
-                let outcome = found.map(|m| Measured { own: m.own, beyond: m.beyond, ..Measured::default() });
-                Some(Event::Measured { id, outcome })
-            }),
             Effect::Freeze { id, purpose, paths, attribution, mixed } => {
                 let mut message = self.commit_message(&id);
                 message.trailers.extend(mixed.iter().map(|path| ("Supervise-Mixed".to_owned(), path.to_string())));
@@ -90,20 +90,17 @@ impl Driver<'_> {
     }
 
     fn prepare(&self, id: AttemptId) {
-        let (claim, allow_dirty) = (self.claim(&id.agent), self.supervisor.plan().allow_dirty);
+        let claim = self.supervisor.claim(&id.agent).unwrap_or_default();
+        let allow_dirty = self.supervisor.plan().allow_dirty;
         let run_dir = self.run_dir.clone();
-        self.ask_git(move |git| {
+        self.git.post(move |git| {
             let outcome = match run_dir.make_attempt(&id) {
                 Ok(dir) => git.prepare(&id, &claim, allow_dirty, &dir),
                 Err(error) => Preparation::Failed { error: error.to_string() },
             };
-            Some(Event::Prepared { id, outcome })
+            let protected = git.protected(&id);
+            Some(News::Prepared(id, outcome, protected))
         });
-    }
-
-    fn claim(&self, agent: &AgentId) -> Claim {
-        let position = self.positions.get(agent);
-        position.and_then(|at| self.session.plan.agents.get(*at)).map(|a| a.claim.clone()).unwrap_or_default()
     }
 
     /// Removes the empty directories that agents of this runner leave in the workspace, unless an

@@ -10,21 +10,26 @@
 
 mod control;
 mod effects;
+mod gate;
+mod outside;
 mod trees;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::core::effect::{Effect, Ending};
-use crate::core::event::Event;
+use crate::core::call::{CallId, Target};
+use crate::core::effect::{Effect, Ending, Telling};
+use crate::core::event::{Event, Preparation};
+use crate::core::facts::PathFacts;
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
 use crate::core::record::{Fact, Layers, RunOpened, RunOutcome};
 use crate::core::supervisor::{Step, Supervisor};
 use crate::core::view::RunView;
@@ -34,12 +39,14 @@ use crate::session::{GitHooks, Session};
 
 use super::clock::Clock;
 use super::control::{Control, Socket};
-use super::git::{GitError, Repository, ScratchWorktree};
+use super::git::{Base, GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
+use super::lookups::{Lookups, LookupsError};
 use super::past;
 use super::process::{self, Launcher, SpawnError, Tree, TreeKey, TreeNews};
 use super::signals::Signals;
 use super::state::RunDir;
+use super::watch::{Wake, Watch};
 
 /// Everything a run needs that was found out before it.
 #[derive(Debug)]
@@ -58,6 +65,8 @@ pub struct Setup {
     pub cgroups: Option<PathBuf>,
     /// Where others ask about the run; `None`: nobody can.
     pub control: Option<Socket>,
+    /// A directory of the run's for the watch's marks.
+    pub cookies: PathBuf,
 }
 
 /// Who watches a run go by. Called on the loop: must not block.
@@ -68,6 +77,8 @@ pub trait Observer {
     fn progress(&mut self, id: &AttemptId, progress: &Progress);
     /// The text of the snapshot file for this view.
     fn snapshot(&mut self, view: &RunView) -> Vec<u8>;
+    /// What an agent's log is told about a call that failed.
+    fn telling(&mut self, telling: &Telling) -> String;
     /// The document of the run, for whoever asks.
     fn document(&mut self, view: &RunView) -> serde_json::Value;
 }
@@ -94,6 +105,8 @@ pub enum DriverError {
     Plan(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    #[error("cannot look paths up")]
+    Lookups(#[from] LookupsError),
     #[error("cannot answer on the control socket")]
     Control(#[source] io::Error),
     #[error("cannot read the repository")]
@@ -106,6 +119,23 @@ pub enum DriverError {
 #[derive(Debug)]
 enum News {
     Core(Event),
+    /// An attempt's claim was compared with git; and what of it the gate has to ask about.
+    Prepared(AttemptId, Preparation, Vec<RepoPath>),
+    /// What is known of the paths of a call that waits.
+    Facts {
+        key: TreeKey,
+        call: CallId,
+        targets: Vec<Target>,
+        facts: Result<Vec<PathFacts>, GitError>,
+    },
+    /// What a path was before the call that waits.
+    Kept {
+        held: gate::Held,
+        path: RepoPath,
+        again: bool,
+        base: Result<Base, GitError>,
+    },
+    Watch(Wake),
     Spawned(TreeKey, Result<Tree, SpawnError>),
     Tree(TreeKey, TreeNews),
     /// The tree could not be compared with its state at the start.
@@ -140,6 +170,12 @@ struct Driver<'o> {
     launcher: Rc<Launcher>,
     cgroups: Option<PathBuf>,
     git: GitThread<News>,
+    lookups: Lookups<News>,
+    watch: Option<Watch>,
+    layers: Layers,
+    /// Directories that no agent writes.
+    forbidden: Vec<PathBuf>,
+    sight: gate::Sight,
     news: mpsc::Sender<News>,
     trees: BTreeMap<TreeKey, Tree>,
     /// Ends asked for before the tree was reported as started.
@@ -147,6 +183,8 @@ struct Driver<'o> {
     /// Trees that are being started.
     starting: BTreeSet<TreeKey>,
     readers: BTreeMap<AttemptId, Reader>,
+    /// The latest attempt of each agent that has one running.
+    latest: BTreeMap<AgentId, AttemptId>,
     /// The final message of each attempt whose tree is gone, for its commit.
     messages: BTreeMap<AttemptId, String>,
     verifies: BTreeMap<AttemptId, trees::Verifying>,
@@ -158,11 +196,25 @@ struct Driver<'o> {
 
 /// Supervises the session until every agent has ended. Wants a tokio `LocalSet`.
 pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, DriverError> {
-    let Setup { session, mut repository, run, run_dir, clock, layers, environment, shared_tmp, cgroups, control } =
-        setup;
+    let Setup {
+        session,
+        mut repository,
+        run,
+        run_dir,
+        clock,
+        mut layers,
+        environment,
+        shared_tmp,
+        cgroups,
+        control,
+        cookies,
+    } = setup;
     let launcher = Rc::new(Launcher::new(process::OWN_BINARY).map_err(DriverError::Launcher)?);
     let mut signals = Signals::listen().map_err(DriverError::Signals)?;
     let mut control = control.map(Socket::serve).transpose().map_err(DriverError::Control)?;
+    let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
+    let watch = watch_over(&repository, &cookies, &news);
+    layers.watch = watch.is_some();
     let head = repository.head()?;
     repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
     let opened = RunOpened {
@@ -178,7 +230,8 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
     let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
     let workspace = repository.workspace().to_owned();
-    let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
+    let forbidden = gate::forbidden(&repository);
+    let lookups = Lookups::start(&repository, news.clone())?;
     let git = GitThread::start("git", repository, news.clone()).map_err(DriverError::GitThread)?;
     let mut driver = Driver {
         supervisor: Supervisor::new(plan),
@@ -194,11 +247,17 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         launcher,
         cgroups,
         git,
+        lookups,
+        watch,
+        layers,
+        forbidden,
+        sight: gate::Sight::default(),
         news,
         trees: BTreeMap::new(),
         early_ends: BTreeMap::new(),
         starting: BTreeSet::new(),
         readers: BTreeMap::new(),
+        latest: BTreeMap::new(),
         messages: BTreeMap::new(),
         verifies: BTreeMap::new(),
         observer,
@@ -213,16 +272,43 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
             // What git was asked for is in the journal; it is not cut off in the middle. Nobody hears
             // its answers any more.
             inbox.close();
+            driver.lookups.finish();
             driver.git.finish();
             return Err(error);
         }
     };
     driver.write_snapshot();
     let (view, surveyed) = (driver.supervisor.view(), driver.surveyed);
+    inbox.close();
+    driver.lookups.finish();
     driver.git.finish();
     #[expect(clippy::expect_used, reason = "the opening record was applied before anything else")]
     let view = view.expect("an opened run has a view");
     Ok(Finished { view, outcome, surveyed })
+}
+
+/// Starts to watch the workspace. A watch that cannot be had is said on standard error, and its layer is
+/// off: the comparison of trees at the end still sees every change.
+fn watch_over(repository: &Repository, cookies: &Path, news: &mpsc::Sender<News>) -> Option<Watch> {
+    let mut rules = match repository.beside() {
+        Ok(rules) => rules,
+        Err(error) => {
+            tracing::warn!(%error, "the workspace is not watched");
+            return None;
+        }
+    };
+    let ignored = move |dir: &RepoPath| rules.prunes(dir);
+    let news = news.clone();
+    // Told once until the loop looks, so few are on their way; the loop has closed its end before it
+    // waits for the watch to end.
+    let wake = move |wake| drop(news.blocking_send(News::Watch(wake)));
+    match Watch::start(repository.workspace(), cookies, ignored, wake) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "the workspace is not watched");
+            None
+        }
+    }
 }
 
 impl Driver<'_> {
@@ -240,7 +326,8 @@ impl Driver<'_> {
             if let Some(outcome) = self.outcome {
                 return Ok(outcome);
             }
-            let deadline = [self.supervisor.next_deadline(), self.snapshot_due].into_iter().flatten().min();
+            let deadlines = [self.supervisor.next_deadline(), self.snapshot_due, self.look_due()];
+            let deadline = deadlines.into_iter().flatten().min();
             let due = deadline.map(|moment| self.clock.instant(moment));
             let wake = async move {
                 match due {
@@ -267,6 +354,10 @@ impl Driver<'_> {
                     }
                 }
             }
+            if self.look_due().is_some_and(|due| due <= self.now()) {
+                self.look();
+            }
+            events.extend(self.looked());
             self.turn(Vec::new(), events).await?;
             if let Some(answer) = owed {
                 answer.pay();
@@ -330,12 +421,30 @@ impl Driver<'_> {
             {
                 self.messages.insert(id.clone(), message.clone());
             }
+            match &entry.record.fact {
+                Fact::Restored { restored, .. } => self.sight.outside.put_back(restored),
+                Fact::AgentRequeued { id, .. } => self.forget(id),
+                Fact::AgentEnded { agent, .. } => {
+                    if let Some(id) = self.latest.remove(agent) {
+                        self.forget(&id);
+                    }
+                }
+                Fact::AttemptStarted { id, .. } => drop(self.latest.insert(id.agent.clone(), id.clone())),
+                _ => {}
+            }
             self.observer.recorded(&entry);
         }
         if !step.records.is_empty() && self.snapshot_due.is_none() {
             self.snapshot_due = Some(self.now() + SNAPSHOT_DELAY);
         }
         Ok(appended)
+    }
+
+    /// The attempt is over.
+    fn forget(&mut self, id: &AttemptId) {
+        self.sight.outside.ends(id);
+        self.sight.protected.remove(id);
+        self.messages.remove(id);
     }
 
     /// Writes the projection for other programs. It is a convenience: nothing reads it back, and a

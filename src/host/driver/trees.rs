@@ -36,6 +36,9 @@ pub(super) struct Verifying {
 impl Driver<'_> {
     /// Turns news into what the core has to hear.
     pub(super) fn hear(&mut self, news: News) -> Vec<Event> {
+        if let News::Tree(key, TreeNews::Refused(refusals)) = news {
+            return Self::refused(&key, refusals);
+        }
         let survived = survived(&news);
         survived.into_iter().chain(self.heard(news)).collect()
     }
@@ -57,15 +60,39 @@ impl Driver<'_> {
                 }
                 None
             }
+            News::Prepared(id, outcome, protected) => {
+                let epoch = self.watch.as_ref().map(crate::host::watch::Watch::epoch);
+                self.sight.outside.begins(&id, epoch);
+                self.sight.protected.insert(id.clone(), protected);
+                Some(Event::Prepared { id, outcome })
+            }
+            News::Facts { key, call, targets, facts } => self.facts(key, call, targets, facts),
+            News::Kept { held, path, again, base } => self.kept(held, path, again, base),
+            News::Watch(wake) => {
+                self.woken(wake);
+                None
+            }
+            News::Tree(key, TreeNews::Asked { call, targets }) => {
+                self.ask_facts(key, call, targets);
+                None
+            }
+            News::Tree(key, TreeNews::Wrote(calls)) => Some(self.wrote(key, &calls)),
+            News::Tree(key, TreeNews::Untold(calls)) => {
+                self.untold(&key, calls);
+                None
+            }
+            News::Tree(key, TreeNews::Flushed(number)) => {
+                self.flushed(&key, Some(number));
+                None
+            }
+            News::Tree(_, TreeNews::Refused(_)) => None,
             News::Tree(key, TreeNews::Gap(_)) => {
                 self.readers.get_mut(&key.id)?.gap();
                 None
             }
-            News::Tree(_, TreeNews::Asked { .. } | TreeNews::Wrote(_) | TreeNews::Untold(_) | TreeNews::Refused(_)) => {
-                None
-            }
             News::Tree(key, TreeNews::Ended { exit, .. }) => {
                 self.trees.remove(&key);
+                self.flushed(&key, None);
                 match key.part {
                     Part::Agent => {
                         let summary = self.readers.remove(&key.id).map(|r| r.finish(exit)).unwrap_or_default();
@@ -76,6 +103,9 @@ impl Driver<'_> {
             }
             News::Tree(key, TreeNews::ShimLost { .. }) => {
                 self.trees.remove(&key);
+                self.flushed(&key, None);
+                // What its shim had not told yet nobody will tell.
+                self.sight.outside.gap(&key.id);
                 match key.part {
                     Part::Agent => {
                         self.readers.remove(&key.id);
@@ -131,7 +161,6 @@ impl Driver<'_> {
         let key = TreeKey { id, part: Part::Agent };
         let spec = TreeSpec {
             cgroup: self.cgroup_of(&key),
-            gate: None,
             leftover_grace: LEFTOVER_GRACE,
             argv: line.argv,
             env: line.env,
@@ -142,6 +171,7 @@ impl Driver<'_> {
             log_limit: launch.log_limit,
             exit_record: dir.join("exit.json"),
             forward: line.forward,
+            gate: self.terms(launch, &key),
             key,
         };
         self.readers.insert(spec.key.id.clone(), reader);
@@ -252,7 +282,6 @@ impl Driver<'_> {
         let key = TreeKey { id, part: Part::Verify };
         let spec = TreeSpec {
             cgroup: self.cgroup_of(&key),
-            gate: None,
             leftover_grace: LEFTOVER_GRACE,
             argv: line.argv,
             env: line.env,
@@ -263,6 +292,7 @@ impl Driver<'_> {
             log_limit: launch.log_limit,
             exit_record: dir.join("verify.json"),
             forward: false,
+            gate: self.terms(launch, &key),
             key,
         };
         self.spawn(spec);

@@ -30,6 +30,8 @@ pub(super) struct AttemptState {
     pub(super) claim: Claim,
     pub(super) dir: PathBuf,
     pub(super) baseline: Baseline,
+    /// Ignored files that were there and that the claim matches by chance only.
+    pub(super) passed: Vec<RepoPath>,
     /// What the last measurement found changed.
     pub(super) measured: BTreeMap<RepoPath, Now>,
     /// Of what was last made a checkpoint.
@@ -96,16 +98,28 @@ impl Repository {
         if !dirty.is_empty() && !allow_dirty {
             return Ok(Preparation::Dirty { paths: dirty });
         }
+        let passed = look.passed.clone();
         let baseline = self.baseline_of(look, head.commit, since, dir)?;
         baseline.save(&mut file)?;
         self.remember(id, claim, baseline, dir);
+        if let Some(state) = self.attempts.get_mut(id) {
+            state.passed = passed;
+        }
         Ok(Preparation::Ready { dirty })
     }
 
     fn remember(&mut self, id: &AttemptId, claim: &Claim, baseline: Baseline, dir: &Path) {
         let (claim, dir) = (claim.clone(), dir.to_owned());
-        let state = AttemptState { claim, dir, baseline, measured: BTreeMap::new(), checkpoint: None };
+        let state =
+            AttemptState { claim, dir, baseline, passed: Vec::new(), measured: BTreeMap::new(), checkpoint: None };
         self.attempts.insert(id.clone(), state);
+    }
+
+    /// Files that git ignores, that were there before the attempt, and that its claim matches by chance
+    /// only (a claim means them where its literal beginning is ignored): `.env` under `**`.
+    #[must_use]
+    pub fn protected(&self, id: &AttemptId) -> Vec<RepoPath> {
+        self.attempts.get(id).map(|state| state.passed.clone()).unwrap_or_default()
     }
 
     /// Takes up an attempt of an earlier supervisor by what it left in `attempt_dir`, so that it can

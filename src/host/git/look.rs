@@ -37,6 +37,7 @@ pub(super) struct Seen {
 pub(super) struct Look {
     pub(super) seen: Vec<Seen>,
     pub(super) dirs: Vec<RepoPath>,
+    pub(super) passed: Vec<RepoPath>,
     pub(super) index: Arc<Index>,
 }
 
@@ -64,11 +65,11 @@ impl Known for Oracle<'_> {
 impl Repository {
     pub(super) fn look(&mut self, scope: &Scope) -> Result<Look, GitError> {
         if scope.is_empty() {
-            return Ok(Look { seen: Vec::new(), dirs: Vec::new(), index: Arc::default() });
+            return Ok(Look { seen: Vec::new(), dirs: Vec::new(), passed: Vec::new(), index: Arc::default() });
         }
         let index = self.index()?;
         let mut oracle = Oracle { index: &index, rules: &mut self.ignore, root: &self.root };
-        let Walk { found, dirs } = walk::walk(&self.root, scope, &mut oracle)?;
+        let Walk { found, dirs, passed } = walk::walk(&self.root, scope, &mut oracle)?;
         self.look_for_attributes(&index, found.iter().any(|f| f.path.as_bytes().ends_with(b".gitattributes")));
         let index_time = index.stamp.map_or((0, 0), |s| s.mtime);
         let mut seen = Vec::with_capacity(found.len());
@@ -111,7 +112,7 @@ impl Repository {
             seen.sort_by(|a, b| a.path.cmp(&b.path));
             seen.dedup_by(|a, b| a.path == b.path);
         }
-        Ok(Look { seen, dirs, index })
+        Ok(Look { seen, dirs, passed, index })
     }
 
     /// What git would record of it now, stored; `None`: nothing is there.

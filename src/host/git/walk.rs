@@ -52,6 +52,8 @@ pub(super) struct Walk {
     /// The directories that were entered, and the deepest existing one above roots that do not exist,
     /// sorted: what an agent did not make and a restore must not remove.
     pub(super) dirs: Vec<RepoPath>,
+    /// Files that git ignores and that the scope matches by chance only; not among those found.
+    pub(super) passed: Vec<RepoPath>,
 }
 
 pub(super) fn walk(root: &Root, scope: &Scope, known: &mut dyn Known) -> Result<Walk, GitError> {
@@ -164,6 +166,9 @@ impl Walker<'_> {
             let known = &mut *self.known;
             let mut ignored = |p: &RepoPath| known.ignored(p, false).unwrap_or(false);
             if !self.scope.admits_ignored(&path, &mut ignored) {
+                if self.scope.names(&path) {
+                    self.out.passed.push(path);
+                }
                 return Ok(());
             }
             is_ignored = true;

@@ -104,6 +104,8 @@ pub enum TreeNews {
     Untold(u64),
     /// What it refused by itself, and how often.
     Refused(Vec<(Refusal, u32)>),
+    /// All that the gate let through before [`Tree::flush`] was told before.
+    Flushed(u64),
     /// The tree is gone, the logs are closed and the exit record is written.
     Ended {
         exit: Exit,
@@ -344,6 +346,17 @@ impl Tree {
     /// Does not wait. `false`: there are too many, and some will not be told.
     pub fn stale(&self, paths: Vec<RepoPath>) -> bool {
         self.orders.stale(paths)
+    }
+
+    /// Asks for [`TreeNews::Flushed`]. Does not wait. Of several that are on their way only the last is
+    /// answered for certain.
+    pub fn flush(&self, number: u64) {
+        self.orders.flush(number);
+    }
+
+    /// Puts a line into the agent's log. Does not wait. `false`: there is no room.
+    pub fn note(&self, line: &str) -> bool {
+        self.orders.note(line)
     }
 
     /// How long there was no output, no report of the gate, and since the last sample (or the launch) no use of the processor

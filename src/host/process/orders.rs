@@ -1,7 +1,8 @@
 //! Orders on their way to a shim's gate.
 //!
 //! Invariant: handing one over never waits, and what is kept is bounded. Each answer stays in its
-//! place; stale paths go first, so that what an answer allows is not written before they are known.
+//! place; stale paths go first, so that what an answer allows is not written before they are known, and
+//! lines for the log before the answers that they explain.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,10 @@ const MAX_ANSWERS: usize = 4096;
 /// The most stale paths that are kept, which is more than a shim remembers.
 const MAX_STALE: usize = 65_536;
 
+/// The most lines for the agent's log that are kept, and characters of each.
+const MAX_NOTES: usize = 4096;
+const MAX_NOTE: usize = 4096;
+
 /// The most stale paths in one order.
 const STALE_AT_ONCE: usize = 4096;
 
@@ -31,6 +36,8 @@ pub(super) struct Orders {
 struct Kept {
     answers: VecDeque<(CallId, Answer, Vec<Grant>)>,
     stale: BTreeSet<RepoPath>,
+    notes: VecDeque<String>,
+    flush: Option<u64>,
 }
 
 impl Orders {
@@ -60,6 +67,22 @@ impl Orders {
         fits
     }
 
+    /// `false`: there is no room.
+    pub(super) fn note(&self, line: &str) -> bool {
+        let mut kept = self.kept();
+        let fits = kept.notes.len() < MAX_NOTES;
+        if fits {
+            kept.notes.push_back(line.chars().take(MAX_NOTE).collect());
+            self.more.notify_one();
+        }
+        fits
+    }
+
+    pub(super) fn flush(&self, number: u64) {
+        self.kept().flush = Some(number);
+        self.more.notify_one();
+    }
+
     /// Waits for the next one. May be dropped while it waits: nothing is lost.
     pub(super) async fn next(&self) -> Order {
         loop {
@@ -77,8 +100,14 @@ impl Orders {
             let rest = rest.map(|first| kept.stale.split_off(&first)).unwrap_or_default();
             return Some(Order::Stale(std::mem::replace(&mut kept.stale, rest).into_iter().collect()));
         }
-        let (call, answer, grants) = kept.answers.pop_front()?;
-        Some(Order::Answer { call, answer, grants })
+        // Whoever reads why a call failed finds it before what the failure led to.
+        if let Some(line) = kept.notes.pop_front() {
+            return Some(Order::Note(line.into_bytes()));
+        }
+        if let Some((call, answer, grants)) = kept.answers.pop_front() {
+            return Some(Order::Answer { call, answer, grants });
+        }
+        kept.flush.take().map(Order::Flush)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

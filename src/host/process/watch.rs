@@ -134,6 +134,7 @@ impl Watcher {
                     self.activity.heard();
                     waiting.push_back(TreeNews::Refused(refusals));
                 }
+                Ok(Some(Report::Flushed(number))) => waiting.push_back(TreeNews::Flushed(number)),
                 Ok(Some(Report::Untold(calls))) => waiting.push_back(TreeNews::Untold(calls)),
                 Ok(Some(Report::Ended { exit, survivors })) => *ended = Some((exit, survivors)),
                 Ok(None) => return true,

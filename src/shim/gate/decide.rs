@@ -22,6 +22,8 @@ pub(super) struct Rules {
     pub(super) deny: Vec<Pattern>,
     /// Directories of git and of the supervisor, where they lie in the workspace.
     pub(super) forbidden: Vec<RepoPath>,
+    /// Matched by `exclusive`, and asked about all the same.
+    pub(super) protected: BTreeSet<RepoPath>,
     /// The runner's own: each, and what is beneath it.
     pub(super) scratch: Vec<RepoPath>,
     paths: BTreeSet<RepoPath>,
@@ -113,7 +115,7 @@ impl Rules {
             Ruling::Refused(RefusalReason::Git)
         } else if matches(&self.deny, path) {
             Ruling::Refused(RefusalReason::Denied)
-        } else if matches(&self.exclusive, path) || self.is_granted(path) {
+        } else if self.is_granted(path) || (matches(&self.exclusive, path) && !self.protected.contains(path)) {
             Ruling::Allowed
         } else {
             Ruling::Open
@@ -166,6 +168,7 @@ mod tests {
             scratch: vec![path(".codex")],
             ..Rules::default()
         };
+        rules.protected.insert(path("src/.env"));
         rules.grant(Grant::Path(path("granted")));
         rules.grant(Grant::Beneath(path("target")));
         rules
@@ -196,6 +199,7 @@ mod tests {
         of(Open, "docs/a/b.md", Verdict::Ask(vec![0]));
         of(Open, "src/Cargo.lock", refused(0, RefusalReason::Denied));
         of(Open, "other", Verdict::Ask(vec![0]));
+        of(Open, "src/.env", Verdict::Ask(vec![0]));
         of(Open, "granted", Verdict::Go);
         of(Open, "granted/x", Verdict::Ask(vec![0]));
         of(Open, "target", Verdict::Go);

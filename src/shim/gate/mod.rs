@@ -95,6 +95,8 @@ impl Gate {
         rules.deny = patterns(&terms.deny)?;
         rules.forbidden = within(&terms.workspace, &terms.forbidden);
         rules.scratch.clone_from(&terms.scratch);
+        rules.protected = terms.protected.iter().cloned().collect();
+        terms.own.iter().cloned().for_each(|path| rules.grant(Grant::Path(path)));
         Ok(Self {
             machine,
             workspace: Workspace::open(&terms.workspace, &terms.forbidden)?,

@@ -25,6 +25,10 @@ pub struct GateTerms {
     pub forbidden: Vec<PathBuf>,
     pub exclusive: Vec<PatternText>,
     pub deny: Vec<PatternText>,
+    /// Single paths that it has like those of `exclusive`.
+    pub own: Vec<RepoPath>,
+    /// Paths that `exclusive` matches and that it has to ask about all the same.
+    pub protected: Vec<RepoPath>,
     /// What its runner makes and removes for itself: these, and all beneath.
     pub scratch: Vec<RepoPath>,
     /// [`ANSWER_WITHIN`], save in tests.
@@ -216,7 +220,9 @@ pub(super) fn put_terms(out: &mut Vec<u8>, terms: &GateTerms) {
             out.push(u8::from(pattern.file));
         });
     }
-    put_list(out, &terms.scratch, put_path);
+    for paths in [&terms.own, &terms.protected, &terms.scratch] {
+        put_list(out, paths, put_path);
+    }
     put_duration(out, terms.answer_within);
 }
 
@@ -226,6 +232,8 @@ pub(super) fn terms(input: &mut Input<'_>) -> Option<GateTerms> {
         forbidden: list(input, |input| input.path())?,
         exclusive: list(input, pattern)?,
         deny: list(input, pattern)?,
+        own: list(input, path)?,
+        protected: list(input, path)?,
         scratch: list(input, path)?,
         answer_within: input.duration()?,
     })
@@ -252,6 +260,8 @@ pub(super) mod tests {
             forbidden: vec!["/w/.git".into(), "/elsewhere".into()],
             exclusive: vec![text("src/**/*.rs", false), text("README.md", true)],
             deny: vec![text("**/*.lock", false)],
+            own: vec![at("app/[id]/page.tsx")],
+            protected: vec![at(".env")],
             scratch: vec![at(".codex")],
             answer_within: ANSWER_WITHIN,
         }

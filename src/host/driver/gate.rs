@@ -1,0 +1,340 @@
+//! The driver's part in the gate and the watch: facts for questions, answers back to trees, what was
+//! written told on, and the watch asked who else wrote.
+//!
+//! Invariant: a call is answered once, after what the answer rests on is kept; a path is told to be
+//! written from outside only after every living tree has told what it was let write before the watch
+//! was read.
+//!
+//! Deliberately absent: verdicts (`core`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::core::call::{Answer, CallId, Grant, Refusal, Tally, Target, There, Touch};
+use crate::core::conflict::{ConflictId, Verification};
+use crate::core::effect::{Part, Telling};
+use crate::core::event::{Event, Measured};
+use crate::core::facts::{Doubt, Expected, PathFacts, Verified};
+use crate::core::ids::AttemptId;
+use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
+use crate::host::git::{Base, GitError};
+use crate::host::lookups::Question;
+use crate::host::process::TreeKey;
+use crate::host::watch::{Touched, Wake};
+use crate::runner;
+use crate::session::Launch;
+use crate::shim::wire::{ANSWER_WITHIN, GateTerms, PatternText};
+
+use super::outside::Outside;
+use super::{Driver, News};
+
+/// Events of the watch within this time are looked at together.
+const LOOK_DELAY: Duration = Duration::from_millis(50);
+
+/// How long a cookie of the watch is waited for. Its answer takes far less, even after a gap.
+const COOKIE_WAIT: Duration = Duration::from_secs(10);
+
+/// What the driver remembers for the gate and the watch.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    pub(super) outside: Outside,
+    /// Files that git ignores and that an attempt's claim matches only by chance: its gate has to ask.
+    pub(super) protected: BTreeMap<AttemptId, Vec<RepoPath>>,
+    /// Attempts whose tree is gone, by the cookie that they wait for.
+    measuring: BTreeMap<u64, AttemptId>,
+    look_due: Option<Moment>,
+    look: Option<Look>,
+    next_look: u64,
+}
+
+/// What was seen, until every tree has told what it was let do before.
+#[derive(Debug)]
+struct Look {
+    number: u64,
+    seen: Vec<(RepoPath, Tally)>,
+    waits_for: BTreeSet<TreeKey>,
+}
+
+/// An answer that has to wait until what is there is kept.
+#[derive(Debug)]
+pub(super) struct Held {
+    key: TreeKey,
+    call: CallId,
+    answer: Answer,
+    grants: Vec<Grant>,
+    /// Paths still to be looked at; `true`: look again.
+    open: Vec<(RepoPath, bool)>,
+}
+
+impl Driver<'_> {
+    /// What an agent's (or its verify command's) writes are judged by; `None`: there is no gate.
+    pub(super) fn terms(&self, launch: &Launch, key: &TreeKey) -> Option<GateTerms> {
+        if !self.layers.gate {
+            return None;
+        }
+        let plan = self.positions.get(&key.id.agent).and_then(|at| self.session.plan.agents.get(*at));
+        let claim = plan.map(|plan| &plan.claim).filter(|_| key.part == Part::Agent);
+        let texts = |patterns: &[crate::core::claim::Pattern]| patterns.iter().map(PatternText::of).collect();
+        let scratch = runner::scratch_directories(launch.kind).iter().filter_map(|name| {
+            let home = launch.cwd.as_ref().map_or(Vec::new(), |cwd| [cwd.as_bytes(), b"/"].concat());
+            RepoPath::new(&[&home, name.as_bytes()].concat()).ok()
+        });
+        let agent = key.part == Part::Agent;
+        Some(GateTerms {
+            workspace: self.workspace.clone(),
+            forbidden: self.forbidden.clone(),
+            exclusive: claim.map(|claim| texts(&claim.exclusive)).unwrap_or_default(),
+            deny: claim.map(|claim| texts(&claim.deny)).unwrap_or_default(),
+            own: if agent { self.supervisor.joined(&key.id.agent) } else { Vec::new() },
+            protected: if agent { self.sight.protected.get(&key.id).cloned().unwrap_or_default() } else { Vec::new() },
+            scratch: scratch.collect(),
+            answer_within: ANSWER_WITHIN,
+        })
+    }
+
+    /// A call waits: what is known of its paths is looked up.
+    pub(super) fn ask_facts(&mut self, key: TreeKey, call: CallId, targets: Vec<Target>) {
+        let directory =
+            |target: &Target| matches!(target.touch, Touch::MakeDirectory) || target.there == There::Directory;
+        let questions = targets.iter().map(|t| Question { path: t.path.clone(), directory: directory(t) }).collect();
+        self.lookups.facts(questions, move |facts| News::Facts { key, call, targets, facts });
+    }
+
+    /// What is known of them has been looked up.
+    pub(super) fn facts(
+        &mut self,
+        key: TreeKey,
+        call: CallId,
+        targets: Vec<Target>,
+        facts: Result<Vec<PathFacts>, GitError>,
+    ) -> Option<Event> {
+        match facts {
+            Ok(facts) => {
+                let targets = targets.into_iter().zip(facts).collect();
+                Some(Event::Asked { id: key.id, part: key.part, call, targets })
+            }
+            Err(error) => {
+                if let Some(tree) = self.trees.get(&key) {
+                    tree.answer(call, Answer::Refuse, Vec::new());
+                }
+                let path = targets.into_iter().next()?.path;
+                Some(Event::NotKept { id: key.id, part: key.part, path, error: error.to_string() })
+            }
+        }
+    }
+
+    pub(super) fn wrote(&mut self, key: TreeKey, calls: &[(RepoPath, Tally)]) -> Event {
+        self.sight.outside.allowed(&key.id, calls);
+        let paths = calls.iter().map(|(path, _)| path.clone()).collect();
+        Event::Wrote { id: key.id, part: key.part, paths }
+    }
+
+    pub(super) fn untold(&mut self, key: &TreeKey, calls: u64) {
+        tracing::warn!(id = %key.id, calls, "the gate let more through than it could tell in time");
+        self.sight.outside.gap(&key.id);
+    }
+
+    pub(super) fn refused(key: &TreeKey, refusals: Vec<(Refusal, u32)>) -> Vec<Event> {
+        let event = |(refusal, _)| Event::Refused { id: key.id.clone(), part: key.part, refusal };
+        refusals.into_iter().map(event).collect()
+    }
+
+    // --- answers ----------------------------------------------------------------------------------
+
+    pub(super) fn answer(
+        &mut self,
+        key: TreeKey,
+        call: CallId,
+        answer: Answer,
+        grants: Vec<Grant>,
+        keep: Vec<RepoPath>,
+        look_again: Vec<RepoPath>,
+    ) {
+        let keep = keep.into_iter().map(|path| (path, false));
+        let open = keep.chain(look_again.into_iter().map(|path| (path, true))).collect();
+        self.answer_when_kept(Held { key, call, answer, grants, open });
+    }
+
+    /// Looks at the next path that has to be kept, or answers.
+    fn answer_when_kept(&mut self, mut held: Held) {
+        match held.open.pop() {
+            Some((path, again)) => {
+                let dir = self.run_dir.attempt(&held.key.id);
+                self.lookups.base(path.clone(), dir, move |base| News::Kept { held, path, again, base });
+            }
+            None => {
+                if let Some(tree) = self.trees.get(&held.key) {
+                    tree.answer(held.call, held.answer, held.grants);
+                }
+            }
+        }
+    }
+
+    /// What is at a path is known, so that it can be put back.
+    pub(super) fn kept(
+        &mut self,
+        held: Held,
+        path: RepoPath,
+        again: bool,
+        base: Result<Base, GitError>,
+    ) -> Option<Event> {
+        let (id, part) = (held.key.id.clone(), held.key.part);
+        match base {
+            Ok(base) => {
+                // The git thread takes this up before it measures.
+                self.git.post(move |git| {
+                    let done =
+                        if again { git.refresh(&id, &path, base) } else { git.extend(&id, &path, base).map(drop) };
+                    let error = done.err()?.to_string();
+                    Some(News::Core(Event::NotKept { id, part, path, error }))
+                });
+                self.answer_when_kept(held);
+                None
+            }
+            Err(error) => {
+                if let Some(tree) = self.trees.get(&held.key) {
+                    tree.answer(held.call, Answer::Refuse, Vec::new());
+                }
+                Some(Event::NotKept { id, part, path, error: error.to_string() })
+            }
+        }
+    }
+
+    pub(super) fn stale(&self, id: AttemptId, paths: Vec<RepoPath>) {
+        if let Some(tree) = self.trees.get(&TreeKey { id, part: Part::Agent }) {
+            tree.stale(paths);
+        }
+    }
+
+    /// Puts a line into the agent's log.
+    pub(super) fn tell_agent(&mut self, id: AttemptId, telling: &Telling) {
+        let text = self.observer.telling(telling);
+        for part in [Part::Agent, Part::Verify] {
+            if let Some(tree) = self.trees.get(&TreeKey { id: id.clone(), part }) {
+                tree.note(&text);
+            }
+        }
+    }
+
+    // --- the end of an attempt --------------------------------------------------------------------
+
+    /// The tree is gone and its gate has told all. The watch has to be drained too before the tree is
+    /// compared.
+    pub(super) fn measure(&mut self, id: AttemptId) {
+        let cookie = match &self.watch {
+            Some(watch) if self.layers.gate => watch.cookie(),
+            _ => return self.compare(id, Vec::new()),
+        };
+        match cookie {
+            Ok(number) => {
+                self.sight.measuring.insert(number, id);
+                let news = self.news.clone();
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(COOKIE_WAIT).await;
+                    let _ = news.send(News::Watch(Wake::Cookie(number))).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%id, %error, "the watch cannot be asked; the whole tree is compared");
+                self.sight.outside.gap(&id);
+                self.compare(id, Vec::new());
+            }
+        }
+    }
+
+    fn compare(&mut self, id: AttemptId, outside: Vec<RepoPath>) {
+        let epoch = self.watch.as_ref().map(crate::host::watch::Watch::epoch);
+        let sure = self.layers.gate && self.sight.outside.saw_all(&id, epoch);
+        let doubt = if sure { Doubt::None } else { Doubt::Whole };
+        let (touched, untold) = (self.sight.outside.wrote(&id), self.sight.outside.has_gaps(&id));
+        self.ask_git(move |git| {
+            let outcome = git.measure(&id, doubt, &touched).map_err(|e| e.to_string());
+            let outcome = outcome.map(|m| Measured { own: m.own, beyond: m.beyond, outside, untold });
+            Some(Event::Measured { id, outcome })
+        });
+    }
+
+    // --- the watch --------------------------------------------------------------------------------
+
+    pub(super) fn woken(&mut self, wake: Wake) {
+        match wake {
+            Wake::Cookie(number) => {
+                let Some(id) = self.sight.measuring.remove(&number) else { return };
+                let outside = self.outside_of(&id);
+                self.compare(id, outside);
+            }
+            Wake::Touched | Wake::Gap if self.layers.gate => {
+                let due = self.now() + LOOK_DELAY;
+                self.sight.look_due.get_or_insert(due);
+            }
+            Wake::Touched | Wake::Gap => {}
+        }
+    }
+
+    fn outside_of(&self, id: &AttemptId) -> Vec<RepoPath> {
+        let Some(watch) = &self.watch else { return Vec::new() };
+        let paths = self.sight.outside.wrote(id);
+        let tallies = watch.tallies(&paths);
+        let seen: Vec<(RepoPath, Tally)> = paths.into_iter().zip(tallies).collect();
+        self.sight.outside.of_attempt(id, &seen)
+    }
+
+    /// When the watch is to be looked at.
+    pub(super) fn look_due(&self) -> Option<Moment> {
+        self.sight.look_due.filter(|_| self.sight.look.is_none())
+    }
+
+    /// Takes what the watch saw, and asks every tree to tell what it was let do before.
+    pub(super) fn look(&mut self) {
+        self.sight.look_due = None;
+        let Some(watch) = &self.watch else { return };
+        let Touched::Paths(touched) = watch.take_touched() else { return };
+        let paths: Vec<RepoPath> = touched.into_iter().map(|seen| seen.path).collect();
+        let tallies = watch.tallies(&paths);
+        let number = self.sight.next_look;
+        self.sight.next_look += 1;
+        let gated = |key: &&TreeKey| self.trees.contains_key(key);
+        let waits_for: BTreeSet<TreeKey> = self.trees.keys().filter(gated).cloned().collect();
+        for tree in self.trees.values() {
+            tree.flush(number);
+        }
+        self.sight.look = Some(Look { number, seen: paths.into_iter().zip(tallies).collect(), waits_for });
+    }
+
+    /// A tree has told all that it was let do before it was asked, or is gone.
+    pub(super) fn flushed(&mut self, key: &TreeKey, number: Option<u64>) {
+        if let Some(look) = &mut self.sight.look
+            && number.is_none_or(|number| number == look.number)
+        {
+            look.waits_for.remove(key);
+        }
+    }
+
+    /// What somebody outside every tree wrote, once every tree has told.
+    pub(super) fn looked(&mut self) -> Option<Event> {
+        let look = self.sight.look.take_if(|look| look.waits_for.is_empty())?;
+        let paths = self.sight.outside.news(look.seen);
+        (!paths.is_empty()).then_some(Event::OutsideWrite { paths })
+    }
+
+    // --- conflicts --------------------------------------------------------------------------------
+
+    pub(super) fn check_conflict(&self, conflict: ConflictId, path: RepoPath, expect: Expected) {
+        self.ask_git(move |git| {
+            let outcome = match git.conflict_free(&path, expect) {
+                Ok(Verified { markers: true, .. }) => Verification::Markers,
+                Ok(Verified { same: true, .. }) => Verification::Clean,
+                Ok(_) => Verification::Changed,
+                Err(error) => Verification::Unknown { error: error.to_string() },
+            };
+            Some(Event::ConflictChecked { conflict, outcome })
+        });
+    }
+}
+
+/// The directories that no agent writes: git's, wherever they lie, and the supervisor's own.
+pub(super) fn forbidden(repository: &crate::host::git::Repository) -> Vec<PathBuf> {
+    repository.git_dirs()
+}

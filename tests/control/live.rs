@@ -1,0 +1,178 @@
+//! A run that goes on, as it is shown and followed.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::support::{TestRepo, finish, with_input};
+use super::{Run, ask, go, head, normal, patient, scripted, supervise};
+
+fn story(repo: &TestRepo) -> String {
+    head(repo, "max_concurrent = 3")
+        + &patient("api", "[\"src/*.rs\"]", "echo building", "name = \"The API\"\nreads = [\"docs/\"]\npriority = 1")
+        + &scripted("blocked", "[\"src/a.rs\"]", "echo 1 > src/a.rs", "")
+        + &scripted("after", "[\"after\"]", "echo 1 > after", "depends_on = [\"api\"]")
+        + &scripted("bad", "[\"bad\"]", "echo 1 > bad; echo wrong >&2; exit 3", "")
+}
+
+/// Waits for an agent's state.
+fn until(run: &Run<'_>, agent: &str, state: &str) {
+    let there = || run.agent(agent).is_some_and(|found| found["state"] == state);
+    assert!(super::eventually(Duration::from_secs(30), there), "{agent}: {:?}", run.agent(agent));
+}
+
+#[test]
+fn a_run_shows_how_it_stands() {
+    let repo = TestRepo::with(&[("src/main.rs", ""), ("docs/x", "")]);
+    let run = Run::start(&repo, &story(&repo), "api");
+    until(&run, "bad", "FAILED");
+    until(&run, "blocked", "BLOCKED");
+    let human = supervise(&repo, &["status"]).expect(0);
+    assert_eq!(human.stderr, "");
+    insta::assert_snapshot!("a_run_shows_how_it_stands", normal(&human.stdout, &repo));
+    let one = supervise(&repo, &["status", "--id", "api"]).expect(0);
+    insta::assert_snapshot!("one_agent_of_a_run", normal(&one.stdout, &repo));
+    // Columns line up: every state begins below its heading.
+    let table: Vec<&str> = human.stdout.lines().skip_while(|line| !line.starts_with("AGENT")).take(5).collect();
+    let column = table[0].find("STATE").unwrap();
+    assert!(
+        table.iter().all(|line| line.as_bytes()[column - 1] == b' ' && line.as_bytes()[column] != b' '),
+        "{table:#?}"
+    );
+
+    // One document, whoever makes it.
+    let printed = supervise(&repo, &["status", "--format", "json"]).expect(0).json();
+    let answered = ask(&repo, r#"{"version":1,"request":{"kind":"status"}}"#).unwrap()["reply"]["run"].clone();
+    let still = |mut document: Value| {
+        for agent in document["agents"].as_array_mut().unwrap() {
+            agent["duration_ms"].take();
+        }
+        document
+    };
+    assert_eq!(still(printed.clone()), still(answered));
+    let alone = supervise(&repo, &["status", "api", "--format", "json"]).expect(0).json();
+    assert_eq!(alone["agents"].as_array().unwrap().len(), 1);
+    assert_eq!(alone["agents"][0]["locks"]["shared"], serde_json::json!(["docs/"]));
+
+    let unknown = supervise(&repo, &["status", "apj"]).expect(2);
+    assert!(unknown.stderr.contains("did you mean `api`?"), "{}", unknown.stderr);
+    let none = supervise(&repo, &["conflicts"]).expect(0);
+    assert_eq!(normal(&none.stdout, &repo), "no conflicts in run RUN");
+    let none = supervise(&repo, &["resolve", "--keep", "api", "--terminate", "bad"]).expect(2);
+    assert!(none.stderr.contains("no conflict is open"), "{}", none.stderr);
+    go(&repo);
+    run.finish().expect(1);
+}
+
+#[test]
+fn a_timeline_is_followed_to_the_end_of_the_run() {
+    let repo = TestRepo::with(&[("src/main.rs", ""), ("docs/x", "")]);
+    let run = Run::start(&repo, &story(&repo), "api");
+    let follow =
+        |args: &[&str]| repo.supervise().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let human = follow(&["timeline", "--follow"]);
+    let json = follow(&["timeline", "--follow", "--format", "json"]);
+    until(&run, "bad", "FAILED");
+    go(&repo);
+    let told = run.finish().expect(1);
+    let human = finish(human, Duration::from_secs(20)).expect(0);
+    let json = finish(json, Duration::from_secs(20)).expect(0);
+    // What `run` says beside the events stands in its first line only.
+    let events = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(events(&human.stdout), events(&told.stderr));
+    assert!(human.stdout.lines().next().unwrap().contains("looked-at, 4 agents"));
+    let records: Vec<Value> = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.first().unwrap()["kind"], "run_opened");
+    assert_eq!(records.last().unwrap()["kind"], "run_ended");
+    assert!(records.iter().zip(1..).all(|(record, seq)| record["seq"] == seq));
+    assert_eq!(supervise(&repo, &["timeline", "--format", "json"]).expect(0).stdout, json.stdout);
+}
+
+#[test]
+fn a_log_is_followed_as_it_grows_and_cannot_command_the_terminal() {
+    let repo = TestRepo::new();
+    let script = r"printf '\033]0;owned\007\033[2Jfirst\n\tindented\n'";
+    let session = head(&repo, "") + &patient("a", "[\"a\"]", script, "");
+    let run = Run::start(&repo, &session, "a");
+    let mut follow =
+        repo.supervise().args(["logs", "a", "-f"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (lines, read) = mpsc::channel();
+    let out = follow.stdout.take().unwrap();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            let _ = lines.send(line);
+        }
+    });
+    // It is told before the agent ends.
+    let next = || read.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!((next().as_str(), next().as_str()), ("first", "\tindented"));
+    go(&repo);
+    run.finish().expect(0);
+    finish(follow, Duration::from_secs(20)).expect(0);
+    assert!(read.recv().is_err(), "nothing more came");
+    let raw = supervise(&repo, &["logs", "a", "--raw"]).expect(0);
+    assert_eq!(raw.stdout, "\u{1b}]0;owned\u{7}\u{1b}[2Jfirst\n\tindented\n");
+}
+
+#[test]
+fn every_attempt_and_every_stream_has_its_log() {
+    let repo = TestRepo::new();
+    let script = "echo out {{attempt}}; echo err {{attempt}} >&2; echo {{attempt}} > third";
+    let verify = "verify = \"echo looked; grep 2 third\"\nretries = 1";
+    let session = scripted("a", "[\"third\"]", script, verify)
+        + &scripted("quiet", "[\"q\"]", "echo only >&2", "")
+        + &scripted("never", "[\"n\"]", "exit 0", "depends_on = [\"fails\"]")
+        + &scripted("fails", "[\"f\"]", "exit 1", "");
+    repo.run(&session, &[]).expect(1);
+    let logs = |args: &[&str]| supervise(&repo, &[&["logs"], args].concat()).expect(0);
+    assert_eq!(logs(&["a"]).stdout, "out 2\n");
+    assert_eq!(logs(&["--id", "a", "--attempt", "1"]).stdout, "out 1\n");
+    assert_eq!(logs(&["a", "--stderr"]).stdout, "err 2\n");
+    assert_eq!(logs(&["a", "--verify", "--attempt", "1"]).stdout, "looked\n");
+    assert_eq!(logs(&["a", "--follow"]).stdout, "out 2\n", "what is over is not waited for");
+    let quiet = logs(&["quiet"]);
+    assert_eq!(quiet.stdout, "");
+    assert!(quiet.stderr.contains("supervise logs quiet --stderr"), "{}", quiet.stderr);
+    for (args, code, said) in [
+        (&["logs", "a", "--attempt", "3"][..], 2, "a had 2 attempts, and no attempt 3"),
+        (&["logs", "never"], 4, "never has not been started"),
+        (&["logs", "quiet", "--verify"], 4, "attempt quiet#1 has no output of verify commands"),
+        (&["logs"], 2, "required"),
+        (&["logs", "a", "--raw", "--stderr"], 2, "cannot be used with"),
+    ] {
+        let refused = supervise(&repo, args).expect(code);
+        assert!(refused.stderr.contains(said), "{args:?}: {}", refused.stderr);
+    }
+}
+
+/// What a runner prints for programs is told in words.
+#[test]
+fn output_of_a_runner_is_told_in_words() {
+    let repo = TestRepo::new();
+    let codex = repo.tmp().join("codex");
+    let lines = [
+        r#"{"type":"thread.started","thread_id":"t"}"#,
+        r#"{"type":"item.started","item":{"id":"1","type":"command_execution","command":"ls","status":"in_progress"}}"#,
+        r#"{"type":"item.completed","item":{"id":"2","type":"agent_message","text":"I looked\u001b."}}"#,
+        r#"{"type":"turn.completed","usage":{"input_tokens":10,"output_tokens":2}}"#,
+    ];
+    let script = format!("#!/bin/sh\ncat > /dev/null\ncat <<'END'\n{}\nEND\n", lines.join("\n"));
+    super::support::executable(&codex, &script);
+    let session = format!(
+        "[runner.mine]\nextends = \"codex\"\ncommand = [\"{}\"]\n[[agent]]\nid = \"a\"\nrunner = \"mine\"\nprompt = \"p\"\n",
+        codex.display()
+    );
+    let mut command = repo.supervise();
+    command.args(["run", "-"]);
+    with_input(command, session.as_bytes()).expect(0);
+    let told = supervise(&repo, &["logs", "a"]).expect(0).stdout;
+    assert!(
+        told.contains("$ ls") && told.contains("I looked") && !told.contains('{') && !told.contains('\u{1b}'),
+        "{told}"
+    );
+    let raw = supervise(&repo, &["logs", "a", "--raw"]).expect(0).stdout;
+    assert!(raw.starts_with("{\"type\":\"thread.started\""), "{raw}");
+}
