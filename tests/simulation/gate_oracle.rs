@@ -140,7 +140,8 @@ impl Gate {
         let own = self.owns(&id.agent, at);
         let ground = own || is_ignored(at) || living.admitted.contains_key(at);
         assert!(ground, "nothing_lands_without_a_ground: {id} {at}");
-        if own {
+        // Who wrote what git ignores is not remembered, so nobody is told that it changed.
+        if own && !is_ignored(at) {
             let looked = living.looked.get(at).copied().max(living.spawned).unwrap_or(now);
             let stale = |(when, by): &(Moment, Option<AgentId>)| *when > looked && by.as_ref() != Some(&id.agent);
             let since = self.writes.get(at).into_iter().flatten().find(|write| stale(write));
@@ -293,7 +294,9 @@ impl Gate {
             for (other, theirs) in self.others(&id.agent) {
                 assert!(!self.locks(other, at), "nothing_locked_is_admitted: {id} {at}, of {other}");
                 let both_warned = how == Admission::Warned && theirs.admitted.get(at) == Some(&Admission::Warned);
-                assert!(both_warned || !theirs.landed.contains(at), "drafts_are_not_mixed: {id} {at}, by {other}");
+                // What git ignores is no draft: those that may write it freely do not own it.
+                let free = both_warned || is_ignored(at);
+                assert!(free || !theirs.landed.contains(at), "drafts_are_not_mixed: {id} {at}, by {other}");
             }
         }
         if how == Admission::Warned {
