@@ -260,10 +260,8 @@ impl<'a> Out<'a> {
 
     /// What was refused to it, and why.
     fn denied(&mut self, agent: &AgentView) {
-        let room = self.room();
         for denied in agent.denied.iter().take(ITEMS) {
-            let text = format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why));
-            self.detail("denied", &truncate(&text, room));
+            self.prose("denied", &format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why)));
         }
         if agent.denied.len() > ITEMS {
             self.detail("", &format!("… and {} more; `--format json` has all of them", agent.denied.len() - ITEMS));

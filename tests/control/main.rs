@@ -50,11 +50,10 @@ impl<'r> Run<'r> {
         support::finish(self.child.take().unwrap(), Duration::from_secs(30))
     }
 
-    /// Kills the supervisor, and waits until the shims have ended what it ran.
+    /// Kills the supervisor; its shims end what it ran.
     fn kill(mut self) {
         support::signal(self.child(), "KILL");
         self.child.take().unwrap().wait().unwrap();
-        self.repo.assert_no_survivors();
     }
 }
 
