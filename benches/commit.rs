@@ -54,6 +54,7 @@ fn main() {
     println!("  opening the run, once               {:9.3} ms", opened.as_secs_f64() * 1000.0);
     let survey = timed(|| assert_eq!(repository.survey().unwrap(), []));
     println!("  survey of the whole tree            {:9.3} ms", survey.as_secs_f64() * 1000.0);
+    questions(&repository, &root, dir.path(), &changed);
     let tiny = dir.path().join("tiny");
     build(&tiny, 1);
     let mut times = Times::default();
@@ -72,6 +73,34 @@ fn main() {
     println!("no claim");
     println!("  prepare                             {}", show(&mut none.prepare));
     println!("  measure                             {}", show(&mut none.idle));
+}
+
+/// What single paths are, as it is asked while a process waits.
+fn questions(first: &Repository, root: &Path, dir: &Path, changed: &[&str]) {
+    fs::write(root.join(".git/info/exclude"), "*.o\nnode_modules/\n/target/\n*.log\n!keep.log\n").unwrap();
+    let mut r = first.beside().unwrap();
+    let opened = timed(|| drop(r.facts_of(&RepoPath::new(b"x").unwrap(), false).unwrap()));
+    println!("facts of a path                       µs, median of 2,000 (p99); the first {:.0}", micros(opened));
+    let deep = "dir000/node_modules/a/b/c/d.js";
+    for (what, path) in
+        [("tracked", changed[1]), ("new", "dir000/new.rs"), ("new and deep", "a/b/c/d/e/f.rs"), ("ignored", deep)]
+    {
+        let path = RepoPath::new(path.as_bytes()).unwrap();
+        let times = (0..2000).map(|_| timed(|| drop(r.facts_of(&path, false).unwrap()))).collect();
+        println!("  {what:<36}{}", show_micros(times));
+    }
+    let path = RepoPath::new(changed[1].as_bytes()).unwrap();
+    let times = (0..2000).map(|_| timed(|| drop(r.base_of(&path, &dir.join("asked")).unwrap()))).collect();
+    println!("  {:<36}{}", "base of a tracked file", show_micros(times));
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn show_micros(mut times: Vec<Duration>) -> String {
+    times.sort();
+    format!("{:9.1} ({:.1})", micros(times[times.len() / 2]), micros(times[times.len() * 99 / 100]))
 }
 
 #[derive(Default)]

@@ -60,6 +60,7 @@ fn args(path: &Path) -> CheckArgs {
         resolved: false,
         prompt: None,
         convert: false,
+        suggest: None,
         format: Format::Human,
     }
 }

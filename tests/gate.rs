@@ -10,6 +10,7 @@ mod trees;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use supervise::core::call::{Answer, Grant, RefusalReason, Tally, Target};
 use supervise::core::effect::Ending;
 use supervise::core::path::RepoPath;
 use supervise::core::reason::Exit;
+use supervise::host::gate::{GateUnavailable, probe};
 use supervise::host::process::{SpawnError, TreeNews};
 use supervise::shim::clock;
 use supervise::shim::wire::{ANSWER_WITHIN, GateTerms, PatternText};
@@ -47,6 +49,8 @@ fn terms(bench: &Bench) -> GateTerms {
         forbidden: vec![".git".into()],
         exclusive: vec![text("mine/")],
         deny: vec![text("**/*.lock")],
+        own: Vec::new(),
+        protected: Vec::new(),
         scratch: vec![path(".codex")],
         answer_within: ANSWER_WITHIN,
     }
@@ -462,6 +466,21 @@ fn a_gate_that_cannot_be_had_is_an_error() {
         assert!(matches!(error, Some(SpawnError::NoDirectory { .. })), "{error:?}");
         assert!(bench.exit_record().is_none());
     });
+}
+
+#[test]
+fn the_trial_shows_what_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let begun = clock::now();
+    let found = probe(&binary(), directory.path());
+    let took = clock::now() - begun;
+    eprintln!("{found:?} after {took:?}");
+    assert_eq!(found.unwrap().user_namespace, can(&["unshare", "-U", "true"]));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+    let error = probe(&binary(), &directory.path().join("none"));
+    assert!(matches!(error, Err(GateUnavailable::Directory { .. })), "{error:?}");
+    let error = probe(Path::new("/bin/false"), directory.path());
+    assert!(matches!(error, Err(GateUnavailable::NoAnswer | GateUnavailable::Start(_))), "{error:?}");
 }
 
 #[test]

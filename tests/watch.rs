@@ -315,9 +315,9 @@ fn links_are_not_followed() {
 #[test]
 fn reading_everything_is_no_event() {
     let bench = Bench::new(|ws| {
-        for n in 0..200 {
+        for n in 0..20 {
             fs::create_dir(ws.join(format!("d{n}"))).unwrap();
-            (0..100).for_each(|m| fs::write(ws.join(format!("d{n}/f{m}")), "text").unwrap());
+            (0..20).for_each(|m| fs::write(ws.join(format!("d{n}/f{m}")), "text").unwrap());
         }
     });
     let mut grep = Command::new("grep");
@@ -406,8 +406,12 @@ fn an_overflow_is_a_gap_and_a_new_start() {
     let before = watch.epoch();
     fs::write(ws.join("first"), "text").unwrap();
     assert_eq!(wakes.recv_timeout(PATIENCE), Ok(Wake::Touched));
-    let (created, cookie) = (limit / 2, |watch: &Watch| watch.cookie().unwrap());
-    (0..created).for_each(|n| fs::write(ws.join(format!("f{n}")), "text").unwrap());
+    let cookie = |watch: &Watch| watch.cookie().unwrap();
+    fs::write(ws.join("second"), "text").unwrap();
+    let mode = fs::Permissions::from_mode(0o600);
+    // In turns: the kernel merges what is the same as the last.
+    let in_turns = |n: usize| ws.join(if n % 2 == 0 { "first" } else { "second" });
+    (0..=limit).for_each(|n| fs::set_permissions(in_turns(n), mode.clone()).unwrap());
     fs::create_dir_all(ws.join("unseen/deep")).unwrap();
     let lost = cookie(&watch);
     drop(hold);
@@ -469,4 +473,182 @@ fn an_idle_watch_sleeps_and_ends_at_once() {
     let begin = clock::now();
     drop(watch);
     assert!(clock::now() - begin < PATIENCE / 4);
+}
+
+/// A stream of numbers that is the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+fn directories_below(root: &Path) -> Vec<String> {
+    let mut all = vec![String::new()];
+    let mut next = 0;
+    while let Some(dir) = all.get(next).cloned() {
+        next += 1;
+        for entry in fs::read_dir(root.join(&dir)).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                let name = entry.file_name().into_string().unwrap();
+                all.push(if dir.is_empty() { name } else { format!("{dir}/{name}") });
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn whatever_is_done_to_directories_all_are_watched_after() {
+    for seed in 1..=3 {
+        let bench = Bench::new(|_| {});
+        let mut chance = Chance(seed);
+        fs::create_dir(bench.outside("out")).unwrap();
+        let mut made = 0;
+        for round in 0..8 {
+            for _ in 0..60 {
+                // Without waiting for the watch: most of what it reads is out of date.
+                let dirs = directories_below(&bench.path(""));
+                let mut pick = || format!("./{}", dirs[chance.below(dirs.len())]);
+                let (one, other) = (pick(), pick());
+                made += 1;
+                let new = bench.path(&format!("{other}/d{made}"));
+                // What cannot be done (a directory into itself) is not done.
+                match chance.below(8) {
+                    0 | 1 => fs::create_dir_all(new.join("x/y")).unwrap(),
+                    2 | 3 => drop(fs::rename(bench.path(&one), &new)),
+                    4 if one != "./" => fs::remove_dir_all(bench.path(&one)).unwrap(),
+                    5 if one != "./" => drop(fs::rename(bench.path(&one), bench.outside(&format!("out/d{made}")))),
+                    6 => {
+                        let away: Vec<_> = fs::read_dir(bench.outside("out")).unwrap().flatten().collect();
+                        away.first().map(|away| fs::rename(away.path(), &new).unwrap()).unwrap_or_default();
+                    }
+                    _ => fs::write(new, "text").unwrap(),
+                }
+            }
+            bench.drain();
+            bench.watch().take_touched();
+            let dirs = directories_below(&bench.path(""));
+            let probes: BTreeSet<_> = dirs.iter().map(|dir| format!("{dir}/probe{round}")).collect();
+            let probes: BTreeSet<_> = probes.iter().map(|probe| probe.trim_start_matches('/').to_owned()).collect();
+            probes.iter().for_each(|probe| bench.write(probe));
+            assert_eq!(bench.touched(), probes, "seed {seed}, round {round}");
+            let until = clock::now() + PATIENCE;
+            while bench.watch().stats().directories != dirs.len() {
+                assert!(clock::now() < until, "seed {seed}, round {round}: {:?}", bench.watch().stats());
+                bench.drain();
+            }
+        }
+        assert_eq!(bench.watch().epoch(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn nothing_is_counted_that_did_not_happen() {
+    let bench = Bench::new(|_| {});
+    let mut happened = std::collections::BTreeMap::<String, Tally>::new();
+    let mut count = |name: String, tally: Tally| happened.entry(name).or_default().add(tally);
+    let none = Tally::default();
+    for n in 0..400 {
+        // Made, filled and put in its place, as installers do; then moved into a directory just made.
+        let (new, place, inner) = (format!("new{n}"), format!("place{}", n % 7), format!("{}/f", "d"));
+        bench.mkdir(&format!("{new}/d"));
+        bench.write(&format!("{new}/{inner}"));
+        count(new.clone(), Tally { creates: 1, moves_out: 1, ..none });
+        count(format!("{new}/d"), Tally { creates: 1, ..none });
+        count(format!("{new}/{inner}"), Tally { creates: 1, closes: 1, ..none });
+        bench.rename(&new, &place);
+        count(place.clone(), Tally { moves_in: 1, moves_out: 1, ..none });
+        bench.write(&format!("{place}/{inner}"));
+        count(format!("{place}/{inner}"), Tally { closes: 1, ..none });
+        let last = format!("last{n}");
+        bench.mkdir(&last);
+        bench.rename(&place, &format!("{last}/in"));
+        count(last.clone(), Tally { creates: 1, ..none });
+        count(format!("{last}/in"), Tally { moves_in: 1, ..none });
+    }
+    bench.drain();
+    let mut counted = 0;
+    for (name, tally) in &happened {
+        let seen = bench.watch().tallies(&[path(name)])[0];
+        assert!(seen.beyond(*tally).is_empty(), "{name}: {seen:?} seen, {tally:?} happened");
+        counted += usize::from(!seen.is_empty());
+    }
+    for n in 0..400 {
+        let files = [format!("last{n}/in/d/f"), format!("last{n}/in/d")].map(|name| path(&name));
+        assert!(bench.watch().tallies(&files).iter().all(|tally| tally.is_empty()), "last{n}");
+    }
+    assert!(counted > 400, "only {counted} paths were counted at all");
+}
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_followed() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let bench = Bench::new(|_| {});
+    let open = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, bench.path(""), open, Mode::empty()).unwrap();
+    let name = "n".repeat(100);
+    for _ in 0..60 {
+        mkdirat(&at, &*name, Mode::RWXU).unwrap();
+        at = openat(&at, &*name, open, Mode::empty()).unwrap();
+    }
+    bench.touched();
+    assert_eq!(bench.watch().stats().directories, 61);
+    openat(&at, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+    assert_eq!(bench.touched(), [format!("{}f", format!("{name}/").repeat(60))].into());
+}
+
+/// Runs [`with_few_watches`] in a user namespace of its own, where the limits can be set.
+#[test]
+fn limits_are_named_and_leave_a_running_watch_degraded() {
+    let script = "echo 40 > /proc/sys/user/max_inotify_watches && echo 8 > /proc/sys/user/max_inotify_instances \
+         && exec \"$0\" --exact --ignored with_few_watches";
+    let this = std::env::current_exe().unwrap();
+    let run = |script: &str| {
+        Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", script]).arg(&this).output()
+    };
+    let prepared = run("test -w /proc/sys/user/max_inotify_watches");
+    if !prepared.is_ok_and(|output| output.status.success()) {
+        writeln!(std::io::stderr(), "not tried: no user namespace with limits of its own can be had here").unwrap();
+        return;
+    }
+    let output = run(script).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by another test, with its limits lowered"]
+fn with_few_watches() {
+    let bench = Bench::new(|ws| fs::create_dir(ws.join("d")).unwrap());
+    let whole = bench.watch().epoch();
+    assert_eq!(whole, bench.watch().epoch());
+    (0..60).for_each(|n| bench.mkdir(&format!("d/n{n}")));
+    bench.await_wake(Wake::Gap);
+    bench.drain();
+    let stats = bench.watch().stats();
+    let limit = stats.degraded.clone();
+    assert!(matches!(&limit, Some(Degraded::Limit(l)) if l.sysctl == "fs.inotify.max_user_watches"), "{stats:?}");
+    assert_eq!((stats.directories, stats.unwatched), (39, 23));
+    assert_ne!(bench.watch().epoch(), bench.watch().epoch(), "nothing is certain any more");
+    assert_eq!(bench.watch().take_touched(), Touched::Everything);
+    // The rest goes on.
+    bench.write("d/f");
+    assert_eq!(bench.touched(), set(&["d/f"]));
+    let again = |ws: &str| Watch::start(&bench.outside(ws), &bench.outside("cookies"), |_| false, |_| {});
+    let error = again("ws").unwrap_err();
+    assert!(matches!(error, WatchError::Watches { needed: 63, .. }), "{error}");
+    fs::remove_dir_all(bench.path("d")).unwrap();
+    bench.drain();
+    let mut kept = Vec::new();
+    let error = loop {
+        match again("ws") {
+            Ok(watch) => kept.push(watch),
+            Err(error) => break error,
+        }
+        assert!(kept.len() < 8, "the limit has no effect");
+    };
+    assert!(matches!(&error, WatchError::Instances(l) if l.sysctl == "fs.inotify.max_user_instances"), "{error}");
 }

@@ -8,6 +8,7 @@ use crate::support::{Agent, Scratch, attempt, claim, repo_path, shown};
 use supervise::core::change::Mode;
 use supervise::core::effect::Purpose;
 use supervise::core::event::{PlaceRefusal, Preparation};
+use supervise::core::facts::Ignored;
 use supervise::core::ids::RunId;
 use supervise::host::git::{Backend, GitError, Repository};
 
@@ -95,6 +96,11 @@ fn story(s: &Scratch) {
     s.git(&["add", "keep"]);
     s.write("d/x.log", "ignored\n");
     let mut r = s.open();
+    let mut second = r.beside().unwrap();
+    let ignored = |r: &mut Repository, path: &str| r.facts_of(&repo_path(path), false).unwrap().ignored;
+    assert_eq!(ignored(&mut second, "d/y.log"), Ignored::File);
+    assert_eq!(ignored(&mut second, "d/y.log/z"), Ignored::Beneath(repo_path("d/y.log")));
+    assert_eq!(ignored(&mut second, "d/a"), Ignored::No);
     let agent = Agent::new(s, "a", &["d"]);
     agent.begin(&mut r);
     s.write("d/a", "2\n");
@@ -109,8 +115,15 @@ fn story(s: &Scratch) {
     s.write("d/a", "3\n");
     s.remove("d/new");
     s.write("d/more", "m\n");
+    let extra = repo_path("extra");
+    s.write("extra", "e\n");
+    let base = second.base_of(&extra, &again.dir()).unwrap();
+    assert!(r.extend(&again.id, &extra, base).unwrap());
+    s.remove("extra");
     let (restored, left) = again.fail(&mut r);
-    assert_eq!((restored.len(), left.len()), (3, 0));
+    assert_eq!((restored.len(), left.len()), (4, 0));
+    assert_eq!(s.read("extra").unwrap(), b"e\n");
+    s.remove("extra");
     assert_eq!(s.status(), "M  keep\n");
     assert_eq!(s.git(&["show", "refs/supervise/attempts/run-1/b/1:d/a"]), "3\n");
     let dirty = Agent::new(s, "c", &["keep"]);

@@ -270,7 +270,7 @@ impl World {
         let claim = self.supervisor.claim(&id.agent).unwrap();
         let within = |change: &Change| claim.exclusive_matches(&change.path) || claim.late_matches(&change.path);
         let (own, beyond) = act.writes.iter().map(|path| change(path, id)).partition(within);
-        Measured { own, beyond, outside: Vec::new() }
+        Measured { own, beyond, ..Measured::default() }
     }
 
     fn prepare(&mut self, id: &AttemptId) {

@@ -68,17 +68,14 @@ impl Repository {
 /// The rules as the configuration names them. It is read once: a change of it counts from the next
 /// run on.
 pub(super) fn rules_of(objects: &Objects, root: &std::path::Path, common_dir: &std::path::Path) -> IgnoreRules {
-    let (named, fold) = match &objects.lib {
-        Some(lib) => {
-            let config = lib.config().ok();
-            let fold = config.as_ref().and_then(|c| c.get_bool("core.ignorecase").ok());
-            (config.and_then(|c| c.get_path("core.excludesfile").ok()), fold.unwrap_or(false))
-        }
-        None => {
-            let get = |kind: &str, name: &str| objects.git.line(&["config", kind, "--get", name]).ok();
-            let named = get("--type=path", "core.excludesFile").map(PathBuf::from);
-            (named, get("--type=bool", "core.ignoreCase").is_some_and(|v| v == "true"))
-        }
+    let (named, fold) = if let Some(lib) = &objects.lib {
+        let config = lib.config().ok();
+        let fold = config.as_ref().and_then(|c| c.get_bool("core.ignorecase").ok());
+        (config.and_then(|c| c.get_path("core.excludesfile").ok()), fold.unwrap_or(false))
+    } else {
+        let get = |kind: &str, name: &str| objects.git.line(&["config", kind, "--get", name]).ok();
+        let named = get("--type=path", "core.excludesFile").map(PathBuf::from);
+        (named, get("--type=bool", "core.ignoreCase").is_some_and(|v| v == "true"))
     };
     let user = named.map(|path| root.join(path)).or_else(|| {
         let config = std::env::var_os("XDG_CONFIG_HOME").filter(|d| !d.is_empty()).map(PathBuf::from);

@@ -231,6 +231,9 @@ impl Reader {
         self.arrived(wd);
         let (place, gone) = self.tree.place(wd, parent, name, self.round);
         self.remove_watches(&gone);
+        if place == Place::Moved {
+            self.moved_unseen(wd);
+        }
         match place {
             // It is watched, so it was listed, after that.
             Place::Kept if !deep => {}

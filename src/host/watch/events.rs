@@ -57,6 +57,9 @@ pub(super) struct Reader {
     wake: Box<dyn Fn(Wake) + Send>,
     cookies: Option<Wd>,
     departures: Vec<Departure>,
+    /// Directories that were met at another place before the events of their move were read. What is read
+    /// of them until the queue is empty may have happened at the old place.
+    unsure: Vec<Wd>,
     events: u64,
     /// Directories taken up since a cookie began to wait.
     waited: usize,
@@ -95,6 +98,7 @@ impl Reader {
             wake,
             cookies: None,
             departures: Vec::new(),
+            unsure: Vec::new(),
             events: 0,
             waited: 0,
             path: Vec::new(),
@@ -164,7 +168,10 @@ impl Reader {
                 }
                 self.expire(FAR_APART);
                 self.say(false);
-            } else if let Some(job) = self.jobs.pop() {
+                continue;
+            }
+            self.unsure.clear();
+            if let Some(job) = self.jobs.pop() {
                 self.step(job);
                 self.waited += 1;
                 self.say(false);
@@ -214,7 +221,9 @@ impl Reader {
         } else if self.cookies == Some(wd) {
             self.cookie(flags, name);
         } else if self.root.above == Some(wd) {
-            if name.is_some() && name == self.root.name() {
+            if flags.contains(ReadFlags::IGNORED) {
+                self.root.above = None;
+            } else if name.is_some() && name == self.root.name() {
                 self.lost();
             }
         } else if flags.contains(ReadFlags::IGNORED) {
@@ -241,7 +250,8 @@ impl Reader {
     fn entry(&mut self, wd: Wd, name: &[u8], path: &[u8], flags: ReadFlags, number: u32) {
         let Some(kind) = kind_of(flags) else { return };
         let directory = flags.contains(ReadFlags::ISDIR);
-        let counted = self.departures.iter().all(|gone| !self.tree.is_within(wd, gone.wd));
+        let mut unsure = self.departures.iter().map(|gone| gone.wd).chain(self.unsure.iter().copied());
+        let counted = unsure.all(|top| !self.tree.is_within(wd, top));
         self.shared.ledger().note(path, kind, counted, directory && kind == SeenKind::MovedOut);
         if !directory {
             let content = !matches!(kind, SeenKind::Modified | SeenKind::Created | SeenKind::Attributes);
@@ -323,6 +333,13 @@ impl Reader {
     /// It was found somewhere, so it has not left.
     pub(super) fn arrived(&mut self, wd: Wd) {
         self.departures.retain(|gone| gone.wd != wd);
+    }
+
+    /// It was found elsewhere than it was thought to be.
+    pub(super) fn moved_unseen(&mut self, wd: Wd) {
+        if !self.walking {
+            self.unsure.push(wd);
+        }
     }
 }
 
