@@ -178,7 +178,7 @@ fn output_of_a_runner_is_told_in_words() {
 }
 
 /// Two agents, the second of which writes into the first one's file and leaves the decision to a person.
-fn undecided<'r>(repo: &'r TestRepo) -> Option<Run<'r>> {
+fn undecided(repo: &TestRepo) -> Option<Run<'_>> {
     let session = head(repo, "max_concurrent = 2")
         + &patient("holder", "[\"src/\"]", "echo holder > src/x", "grace = \"1s\"")
         + &patient(

@@ -1,6 +1,6 @@
 //! Looking at a run from outside, and asking its supervisor: real runs, live and over, the real
 //! socket, and peers that behave in every wrong way.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod dead;
 mod live;
