@@ -5,16 +5,18 @@
 //!
 //! Deliberately absent: finding out what lies beneath which (`locate`).
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::node::{FIND, Facts, Identity, Node};
+use super::node::{FIND, Facts, Identity, Node, facts_at};
 use super::{mounts, process};
 
 /// The most directories between one and the top of its mount.
@@ -23,6 +25,8 @@ pub(super) const MAX_DEPTH: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Anchor {
     node: Node,
+    /// Its path when last read; it may have been moved since.
+    text: RefCell<Vec<u8>>,
     /// What is at the top of the mount it is in.
     pub(super) top: Identity,
     pub(super) forbidden: bool,
@@ -42,15 +46,40 @@ impl Anchor {
             }
             top = at.facts.identity;
         }
-        Ok(Self { node, top, forbidden })
+        let text = RefCell::new(node.text()?);
+        Ok(Self { node, text, top, forbidden })
     }
 
     pub(super) fn facts(&self) -> &Facts {
         &self.node.facts
     }
 
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.node.fd.as_fd()
+    }
+
+    /// Its path, as of now.
     pub(super) fn text(&self) -> Result<Vec<u8>, Errno> {
-        self.node.text()
+        let text = self.node.text()?;
+        self.text.borrow_mut().clone_from(&text);
+        Ok(text)
+    }
+
+    /// Does the path that it had still lead to it?
+    pub(super) fn is_where_it_was(&self) -> bool {
+        facts_at(CWD, &self.text.borrow()).is_ok_and(|found| found.is_same_place(&self.node.facts))
+    }
+
+    /// Is this what the anchor has at `rel`, with no link on the way?
+    pub(super) fn has(&self, rel: &[u8], identity: Identity) -> bool {
+        // Where they are few, asking about each is cheaper than opening the last.
+        let mut slashes = rel.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+        let (first, second) = (slashes.next(), slashes.next());
+        if rel.is_empty() || second.is_some() {
+            return self.dir(rel).is_ok_and(|found| found.facts.identity == identity);
+        }
+        first.is_none_or(|at| facts_at(self.fd(), &rel[..at]).is_ok_and(|found| found.is_dir()))
+            && facts_at(self.fd(), rel).is_ok_and(|found| found.is_dir() && found.identity == identity)
     }
 
     /// The directory `rel`, if no link leads there.
@@ -75,7 +104,11 @@ pub(super) type Spot = (usize, Vec<u8>);
 pub(super) struct Anchors {
     /// The workspace is the first.
     all: Vec<Anchor>,
+    /// Our own root.
+    root: Facts,
     devices: Vec<u64>,
+    /// Devices of which nothing is in the workspace.
+    foreign: BTreeSet<u64>,
     /// Forbidden, and not there when last looked for.
     absent: Vec<PathBuf>,
     /// What is mounted within the workspace, as we see it, and where.
@@ -90,7 +123,16 @@ impl Anchors {
         }
         let path = workspace.text()?;
         let devices = vec![workspace.facts().device()];
-        let mut anchors = Self { all: vec![workspace], devices, absent: Vec::new(), mounted: Vec::new() };
+        let root = facts_at(CWD, b"/")?;
+        let mut anchors = Self {
+            all: vec![workspace],
+            root,
+            devices,
+            foreign: BTreeSet::new(),
+            absent: Vec::new(),
+            mounted: Vec::new(),
+        };
+        let mut absent = Vec::new();
         for forbidden in forbidden {
             let full = if forbidden.is_absolute() {
                 forbidden.clone()
@@ -98,10 +140,13 @@ impl Anchors {
                 Path::new(OsStr::from_bytes(&path)).join(forbidden)
             };
             if !anchors.forbid(&full)? {
-                anchors.absent.push(full);
+                absent.push(full);
             }
         }
         anchors.forbid(&Path::new(OsStr::from_bytes(&path)).join(".git"))?;
+        // What lies beneath another is forbidden with it.
+        absent.retain(|path| !anchors.spots_of(path.as_os_str().as_bytes()).iter().any(|(i, _)| *i > 0));
+        anchors.absent = absent;
         anchors.find_mounted(&path, proc)?;
         Ok(anchors)
     }
@@ -124,16 +169,21 @@ impl Anchors {
     fn find_mounted(&mut self, root: &[u8], proc: BorrowedFd<'_>) -> Result<(), Errno> {
         let table = process::read(proc, "thread-self/mountinfo").or_else(|_| process::read(proc, "self/mountinfo"))?;
         for mount in mounts::parse(&table) {
-            let Some(rel) = mounts::beneath(&mount.point, root).filter(|rel| !rel.is_empty()) else { continue };
+            let Some(rel) = mounts::beneath(&mount.point, root).filter(|rel| !rel.is_empty()) else {
+                self.foreign.insert(mount.device);
+                continue;
+            };
             // One that cannot be reached is hidden, or not ours to see.
             let Ok(dir) = self.all[0].dir(rel) else { continue };
             self.add_device(dir.facts.device());
             self.mounted.push((dir.facts.identity, rel.to_vec()));
         }
+        self.foreign.retain(|device| !self.devices.contains(device));
         Ok(())
     }
 
     fn add_device(&mut self, device: u64) {
+        self.foreign.remove(&device);
         if !self.devices.contains(&device) {
             self.devices.push(device);
         }
@@ -142,6 +192,16 @@ impl Anchors {
     /// Devices on which something of ours lies.
     pub(super) fn devices(&self) -> &[u64] {
         &self.devices
+    }
+
+    /// Is it known that nothing of ours lies on it?
+    pub(super) fn is_foreign(&self, device: u64) -> bool {
+        self.foreign.contains(&device)
+    }
+
+    /// Our own root directory.
+    pub(super) fn root(&self) -> &Facts {
+        &self.root
     }
 
     pub(super) fn get(&self, index: usize) -> &Anchor {
@@ -164,6 +224,11 @@ impl Anchors {
         self.all.iter().enumerate().filter(move |(_, anchor)| anchor.facts().device() == device)
     }
 
+    /// Is it the number of a mount that an anchor is in?
+    pub(super) fn is_mounted_as(&self, mount: u64) -> bool {
+        self.all.iter().any(|anchor| anchor.facts().mount == mount)
+    }
+
     pub(super) fn is_mounted_on(&self, device: u64) -> bool {
         self.mounted.iter().any(|(identity, _)| identity.0 == device)
     }
@@ -172,16 +237,33 @@ impl Anchors {
         self.mounted.iter()
     }
 
+    /// Is it where it was in the workspace, of which `root` is the path? (Cheaper than to read its path.)
+    fn is_still_in(&self, root: &[u8], anchor: &Anchor) -> bool {
+        mounts::beneath(&anchor.text.borrow(), root)
+            .is_some_and(|rel| !rel.is_empty() && self.all[0].has(rel, anchor.facts().identity))
+    }
+
     /// Where `text` lies beneath anchors, the nearest first. Only a hint.
     pub(super) fn spots_of(&self, text: &[u8]) -> Vec<Spot> {
-        let mut found: Vec<_> = self
-            .all
-            .iter()
-            .enumerate()
-            .filter_map(|(index, anchor)| Some((index, mounts::beneath(text, &anchor.text().ok()?)?.to_vec())))
-            .collect();
+        let Ok(root) = self.all[0].text() else { return Vec::new() };
+        let mut found = Vec::new();
+        for (index, anchor) in self.all.iter().enumerate() {
+            if index > 0 && !self.is_still_in(&root, anchor) && anchor.text().is_err() {
+                continue;
+            }
+            if let Some(rel) = mounts::beneath(text, &anchor.text.borrow()) {
+                found.push((index, rel.to_vec()));
+            }
+        }
         found.sort_by_key(|(_, rel)| rel.len());
         found
+    }
+
+    /// The nearest anchor that `text` was beneath when its path was last read.
+    pub(super) fn known_texts(&self, text: &[u8]) -> Option<Spot> {
+        let anchors = self.all.iter().enumerate();
+        let found = anchors.filter_map(|(i, a)| Some((i, mounts::beneath(text, &a.text.borrow())?.to_vec())));
+        found.min_by_key(|(_, rel)| rel.len())
     }
 
     /// Forbidden things that have come into being since.
@@ -194,6 +276,10 @@ impl Anchors {
                 self.absent.push(path);
             }
         }
+    }
+
+    pub(super) fn has_absent(&self) -> bool {
+        !self.absent.is_empty()
     }
 
     /// Is it the name of something forbidden that is not there?

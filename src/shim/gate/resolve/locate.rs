@@ -8,10 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use rustix::fs::{Mode, ResolveFlags};
+
 use super::Unresolved;
 use super::anchors::{Anchors, MAX_DEPTH, Spot};
 use super::mounts::{self, Mount};
-use super::node::{Facts, Identity, Node, PATH_MAX, facts_at, unresolved};
+use super::node::{FIND, Facts, Identity, Node, PATH_MAX, facts_at, unresolved};
 use super::process::{self, Process};
 
 /// The most directories that are remembered, twice.
@@ -79,6 +81,9 @@ impl Map {
         if dir.facts.links == 0 {
             return Ok(Location::Nameless);
         }
+        if self.anchors.is_foreign(dir.facts.device()) {
+            return Ok(Location::Outside);
+        }
         let text = dir.text().ok();
         if let Some(text) = &text
             && let Some(spot) = self.by_text(text, &dir.facts)
@@ -111,7 +116,15 @@ impl Map {
     }
 
     fn is_at(&self, (index, rel): &Spot, identity: Identity) -> bool {
-        self.anchors.get(*index).dir(rel).is_ok_and(|found| found.facts.identity == identity)
+        self.anchors.get(*index).has(rel, identity)
+    }
+
+    /// Where a directory was when last seen, unless that is too long ago.
+    pub(super) fn hint(&mut self, identity: Identity) -> Option<Spot> {
+        match self.anchors.by_identity(identity) {
+            Some(index) => Some((index, Vec::new())),
+            None => self.cache.get(identity),
+        }
     }
 
     fn prove(&mut self, spot: Spot, dir: &Facts) -> Option<Spot> {
@@ -165,18 +178,13 @@ impl Map {
         }
         let rest = text.ok_or(Unresolved::TooLong)?;
         let rest = mounts::tail(rest, depth).ok_or(Unresolved::Elsewhere)?;
-        let ours = self.own_mounts()?;
+        let ours = own_mounts()?;
         let Some(root) = root_of(process, top.mount, &ours)? else { return Err(Unresolved::Elsewhere) };
         let path = mounts::join(&root, rest);
         match self.by_disk(&path, device, &ours) {
             None => Ok(Location::Outside),
             Some(spot) => self.prove(spot, &dir.facts).map(Location::Beneath).ok_or(Unresolved::Elsewhere),
         }
-    }
-
-    fn own_mounts(&self) -> Result<Vec<Mount>, Unresolved> {
-        let table = process::read(rustix::fs::CWD, "/proc/thread-self/mountinfo").map_err(unresolved)?;
-        Ok(mounts::parse(&table).collect())
     }
 
     /// `path` is one within the file system of `device`: which anchor is it beneath?
@@ -212,7 +220,7 @@ impl Map {
         {
             return Ok(found);
         }
-        let ours = self.own_mounts()?;
+        let ours = own_mounts()?;
         let root = root_of(process, file.facts.mount, &ours)?;
         let path = match root {
             Some(root) if file.facts.mount_root => root,
@@ -234,7 +242,7 @@ impl Map {
         Err(Unresolved::Elsewhere)
     }
 
-    /// By the directory that the kernel names, looked up from the process's root, then from ours.
+    /// By the directory that the kernel names, looked up where we are, then where the process is.
     fn file_by_text(
         &mut self,
         process: &Process<'_>,
@@ -246,15 +254,17 @@ impl Map {
                 return Ok(Some(Location::Beneath(spot)));
             }
         }
-        let root = process.root()?;
-        let from_root = root.text().ok().and_then(|r| mounts::beneath(text, &r).map(<[u8]>::to_vec));
-        let Some(path) = from_root else { return Ok(None) };
-        let (above, name) = split(&path);
-        let how = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+        // Where the process's root lies beneath that of its mount namespace, the text begins above it.
+        let mut top = process.root_node()?;
+        for _ in top.text().map_err(unresolved)?.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            top = top.up().map_err(unresolved)?;
+        }
+        let (above, name) = split(text.strip_prefix(b"/").unwrap_or(text));
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let dir = if above.is_empty() {
-            root.again()
+            Ok(top)
         } else {
-            rustix::fs::openat2(&root.fd, above, super::node::FIND, rustix::fs::Mode::empty(), how).and_then(Node::new)
+            rustix::fs::openat2(&top.fd, above, FIND, Mode::empty(), how).and_then(Node::new)
         };
         let Ok(dir) = dir else { return Ok(None) };
         if !facts_at(&dir.fd, name).is_ok_and(|found| found.is_same_place(&file.facts)) {
@@ -283,6 +293,11 @@ impl Map {
         }
         Ok(Location::Outside)
     }
+}
+
+fn own_mounts() -> Result<Vec<Mount>, Unresolved> {
+    let table = process::read(rustix::fs::CWD, "/proc/thread-self/mountinfo").map_err(unresolved)?;
+    Ok(mounts::parse(&table).collect())
 }
 
 /// What of its file system a mount shows.

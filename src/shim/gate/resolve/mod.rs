@@ -15,6 +15,7 @@ mod mounts;
 mod node;
 mod process;
 mod tree;
+mod usual;
 mod walk;
 
 use std::io;
@@ -96,24 +97,38 @@ pub enum Unresolved {
 #[derive(Debug)]
 pub struct Workspace {
     map: Map,
+    /// The last answer came from mounts of our own, so the usual case is worth a try.
+    usual: bool,
     proc: OwnedFd,
 }
 
 impl Workspace {
     /// `forbidden` are the git directories and those of the supervisor; relative ones are in `root`, and
-    /// they need not exist yet. What is mounted within `root` is looked at now.
+    /// they need not exist yet (while one does not, every question costs one more system call). What is
+    /// mounted within `root` is looked at now; a file system that is mounted elsewhere already, and
+    /// within `root` only later, counts as outside.
     pub fn open(root: &Path, forbidden: &[PathBuf]) -> io::Result<Self> {
         let proc = rustix::fs::openat(CWD, "/proc", FIND | OFlags::DIRECTORY, Mode::empty())?;
         let map = Map::new(Anchors::open(root, forbidden, proc.as_fd())?);
-        Ok(Self { map, proc })
+        Ok(Self { map, usual: true, proc })
     }
 
     /// What the thread `tid` means by `path`. A path of no bytes is [`Unresolved::Missing`]; a
     /// descriptor that it stands for in some calls is for [`Self::resolve_fd`].
     pub fn resolve(&mut self, tid: u32, base: Base, path: &[u8], last: Last) -> Result<Resolved, Unresolved> {
         self.map.anchors.look_again();
+        if self.usual
+            && let Ok((spot, there)) = usual::find(&mut self.map, self.proc.as_fd(), tid, base, path, last)
+        {
+            return named(&self.map, spot, there.as_ref());
+        }
         let process = Process::new(self.proc.as_fd(), tid);
-        let end = walk::follow(&process, base, path, last, self.map.anchors.devices())?;
+        let end = walk::follow(&process, base, path, last, &self.map.anchors)?;
+        if let End::Name { dir, .. } = &end
+            && self.map.anchors.devices().contains(&dir.facts.device())
+        {
+            self.usual = self.map.anchors.is_mounted_as(dir.facts.mount);
+        }
         end_of(&mut self.map, &process, end)
     }
 
@@ -135,7 +150,7 @@ impl Workspace {
         most: usize,
     ) -> Result<Vec<(Vec<u8>, There)>, Unresolved> {
         let process = Process::new(self.proc.as_fd(), tid);
-        let top = match walk::follow(&process, base, path, Last::NoFollow, self.map.anchors.devices())? {
+        let top = match walk::follow(&process, base, path, Last::NoFollow, &self.map.anchors)? {
             End::Thing(node) => node,
             End::Name { there: None, .. } => return Err(Unresolved::Missing),
             End::Name { dir, name, .. } => dir.child(&name).map_err(unresolved)?,
@@ -149,26 +164,30 @@ fn end_of(map: &mut Map, process: &Process<'_>, end: End) -> Result<Resolved, Un
         End::Thing(node) => return thing(map, process, &node),
         End::Name { dir, name, there } => (dir, name, there),
     };
-    if let Some(facts) = &there {
-        if let Some(index) = map.anchors.by_identity(facts.identity) {
-            return Ok(resolved(spot_place(map, (index, Vec::new()))?, Some(facts)));
-        }
-        // It is another thing than the one that the directory has under this name.
-        if facts.mount_root {
-            let node = dir.child(&name).map_err(unresolved)?;
-            return thing(map, process, &node);
-        }
+    // It is another thing than the one that the directory has under this name.
+    if there.is_some_and(|facts| facts.mount_root) {
+        let node = dir.child(&name).map_err(unresolved)?;
+        return thing(map, process, &node);
     }
-    let place = match map.of(process, &dir)? {
-        Location::Beneath((index, rel)) => spot_place(map, (index, mounts::join(&rel, &name)))?,
-        Location::Outside => Place::Outside,
-        // Nothing can be made in a directory that was removed.
-        Location::Nameless => return Err(Unresolved::Missing),
-    };
-    if matches!(place, Place::Outside | Place::Inside(_)) && there.is_none() && map.anchors.is_absent(&dir, &name) {
+    if there.is_none() && map.anchors.is_absent(&dir, &name) {
         return Ok(resolved(Place::Git, None));
     }
-    Ok(resolved(place, there.as_ref()))
+    match map.of(process, &dir)? {
+        Location::Beneath((index, rel)) => named(map, (index, mounts::join(&rel, &name)), there.as_ref()),
+        Location::Outside => match there.and_then(|facts| map.anchors.by_identity(facts.identity)) {
+            Some(index) => named(map, (index, Vec::new()), there.as_ref()),
+            None => Ok(resolved(Place::Outside, there.as_ref())),
+        },
+        // Nothing can be made in a directory that was removed.
+        Location::Nameless => Err(Unresolved::Missing),
+    }
+}
+
+/// The name at `spot`, and what is there.
+fn named(map: &Map, spot: Spot, there: Option<&Facts>) -> Result<Resolved, Unresolved> {
+    let anchor = there.and_then(|facts| map.anchors.by_identity(facts.identity));
+    let place = spot_place(map, anchor.map_or(spot, |index| (index, Vec::new())))?;
+    Ok(resolved(place, there))
 }
 
 fn thing(map: &mut Map, process: &Process<'_>, node: &Node) -> Result<Resolved, Unresolved> {

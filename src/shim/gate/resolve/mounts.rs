@@ -5,6 +5,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     pub(super) id: u64,
+    pub(super) device: u64,
     /// What is mounted: a path within its file system.
     pub(super) root: Vec<u8>,
     /// Where: a path from the root of the process whose table it is.
@@ -16,9 +17,11 @@ pub(super) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> {
         // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw
         let mut fields = line.split(|b| *b == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let root = plain(fields.nth(2)?);
+        let (major, minor) = std::str::from_utf8(fields.nth(1)?).ok()?.split_once(':')?;
+        let device = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
+        let root = plain(fields.next()?);
         let point = plain(fields.next()?);
-        (root.starts_with(b"/") && point.starts_with(b"/")).then_some(Mount { id, root, point })
+        (root.starts_with(b"/") && point.starts_with(b"/")).then_some(Mount { id, device, root, point })
     })
 }
 
@@ -75,9 +78,12 @@ mod tests {
     fn a_table_is_read() {
         let table = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n\
             37 36 0:5 /a\\040b /c\\134d\\012 rw - tmpfs tmpfs rw\n38 36 0:4 net:[402] /run/ns rw - nsfs nsfs rw\nnonsense\n";
-        let mount = |id, root: &str, point: &str| Mount { id, root: root.into(), point: point.into() };
+        let mount = |id, (major, minor), root: &str, point: &str| {
+            let device = rustix::fs::makedev(major, minor);
+            Mount { id, device, root: root.into(), point: point.into() }
+        };
         let found: Vec<_> = parse(table).collect();
-        assert_eq!(found, [mount(36, "/mnt1", "/mnt2"), mount(37, "/a b", "/c\\d\n")]);
+        assert_eq!(found, [mount(36, (98, 0), "/mnt1", "/mnt2"), mount(37, (0, 5), "/a b", "/c\\d\n")]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) const FIND: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// The longest path that the kernel takes, its NUL byte included (path_resolution(7)).
 pub(super) const PATH_MAX: usize = 4096;
 
+const MASK: StatxFlags = StatxFlags::TYPE.union(StatxFlags::INO).union(StatxFlags::NLINK).union(StatxFlags::MNT_ID);
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) identity: Identity,
@@ -111,8 +113,22 @@ pub(super) fn facts_at(dir: impl AsFd, name: &[u8]) -> Result<Facts, Errno> {
     if name.is_empty() {
         flags |= AtFlags::EMPTY_PATH;
     }
-    let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::NLINK | StatxFlags::MNT_ID;
-    rustix::fs::statx(dir, name, flags, mask).map(|raw| Facts::of(&raw))
+    rustix::fs::statx(dir, name, flags, MASK).map(|raw| Facts::of(&raw))
+}
+
+/// The same; `None`: nothing is there.
+pub(super) fn facts_if_there(dir: impl AsFd, name: &[u8]) -> Result<Option<Facts>, Errno> {
+    match facts_at(dir, name) {
+        Ok(facts) => Ok(Some(facts)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a link of procfs is a door to.
+pub(super) fn facts_through(proc: impl AsFd, link: &str) -> Result<Facts, Errno> {
+    let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(proc, link, flags, MASK).map(|raw| Facts::of(&raw))
 }
 
 /// What the kernel says of it when the process's own call goes on; or that we do not know.

@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::node::{FIND, Node, unresolved};
+use super::node::{FIND, Facts, Node, facts_at, facts_through, unresolved};
 use super::{Base, Unresolved};
 
 /// The most of a status or mountinfo file that is read.
@@ -21,41 +22,56 @@ const FILE_MAX: usize = 4 << 20;
 pub(super) struct Process<'w> {
     proc: BorrowedFd<'w>,
     tid: u32,
-    root: OnceCell<Node>,
+    root: OnceCell<OwnedFd>,
+    root_facts: OnceCell<Facts>,
 }
 
 impl<'w> Process<'w> {
     /// The thread `tid`, as numbered in the procfs `proc`.
     pub(super) fn new(proc: BorrowedFd<'w>, tid: u32) -> Self {
-        Self { proc, tid, root: OnceCell::new() }
+        Self { proc, tid, root: OnceCell::new(), root_facts: OnceCell::new() }
     }
 
-    pub(super) fn root(&self) -> Result<&Node, Unresolved> {
+    pub(super) fn root(&self) -> Result<BorrowedFd<'_>, Unresolved> {
         if let Some(root) = self.root.get() {
-            return Ok(root);
+            return Ok(root.as_fd());
         }
         let root = self.open("root").map_err(gone)?;
-        Ok(self.root.get_or_init(|| root))
+        Ok(self.root.get_or_init(|| root).as_fd())
     }
 
-    pub(super) fn base(&self, base: Base) -> Result<Node, Unresolved> {
+    pub(super) fn root_node(&self) -> Result<Node, Unresolved> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(self.root()?, 0).map_err(unresolved)?;
+        Node::new(fd).map_err(unresolved)
+    }
+
+    pub(super) fn is_root(&self, facts: &Facts) -> Result<bool, Unresolved> {
+        if let Some(root) = self.root_facts.get() {
+            return Ok(root.is_same_place(facts));
+        }
+        let root = match self.root.get() {
+            Some(root) => facts_at(root, b""),
+            None => facts_through(self.proc, &format!("{}/root", self.tid)),
+        };
+        let root = root.map_err(gone)?;
+        Ok(self.root_facts.get_or_init(|| root).is_same_place(facts))
+    }
+
+    pub(super) fn base(&self, base: Base) -> Result<OwnedFd, Unresolved> {
         match base {
             Base::Cwd => self.open("cwd").map_err(gone),
-            Base::Fd(number) => self.fd(number),
+            Base::Fd(number) if number < 0 => Err(Unresolved::Missing),
+            Base::Fd(number) => self.open(&format!("fd/{number}")).map_err(unresolved),
         }
     }
 
     /// What the descriptor is open on. One that is not open is [`Unresolved::Missing`]: EBADF.
     pub(super) fn fd(&self, number: i32) -> Result<Node, Unresolved> {
-        if number < 0 {
-            return Err(Unresolved::Missing);
-        }
-        self.open(&format!("fd/{number}")).map_err(unresolved)
+        Node::new(self.base(Base::Fd(number))?).map_err(unresolved)
     }
 
-    fn open(&self, what: &str) -> Result<Node, Errno> {
-        let path = format!("{}/{what}", self.tid);
-        Node::new(rustix::fs::openat(self.proc, path, FIND, Mode::empty())?)
+    fn open(&self, what: &str) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat(self.proc, format!("{}/{what}", self.tid), FIND, Mode::empty())
     }
 
     /// The lines of its mount table; mount points are given from its root.
@@ -66,8 +82,14 @@ impl<'w> Process<'w> {
     /// What `self` (process) and `thread-self` (process and thread) stand for in `procfs`, which may
     /// be that of another pid namespace than ours. Where the process is not in it, they lead nowhere.
     pub(super) fn numbers_in(&self, procfs: &Node) -> Result<(u32, u32), Unresolved> {
+        // In our own procfs, and a process's first thread: it is the number that we have.
+        if facts_at(self.proc, b"").is_ok_and(|own| own.identity == procfs.facts.identity)
+            && Pid::from_raw(self.tid.cast_signed()).is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+        {
+            return Ok((self.tid, self.tid));
+        }
         let here = Numbers::parse(&read(self.proc, &format!("{}/status", self.tid)).map_err(gone)?);
-        let namespace = self.open("ns/pid").map_err(gone)?.facts.identity;
+        let namespace = facts_through(self.proc, &format!("{}/ns/pid", self.tid)).map_err(gone)?.identity;
         for level in 0..here.threads.len() {
             let (Some(&group), Some(&thread)) = (here.groups.get(level), here.threads.get(level)) else { break };
             let task = format!("{group}/task/{thread}");
@@ -77,8 +99,7 @@ impl<'w> Process<'w> {
                 continue;
             }
             // A namespace beside it can hold a process with the same numbers.
-            let ns = rustix::fs::openat(&procfs.fd, format!("{task}/ns/pid"), FIND, Mode::empty()).and_then(Node::new);
-            if ns.is_ok_and(|ns| ns.facts.identity == namespace) {
+            if facts_through(&procfs.fd, &format!("{task}/ns/pid")).is_ok_and(|ns| ns.identity == namespace) {
                 return Ok((group, thread));
             }
         }

@@ -19,15 +19,15 @@ pub(super) fn entries(top: &Node, most: usize) -> Result<Vec<(Vec<u8>, There)>, 
     // Directories to be listed, and entries to be told, the next one last.
     let mut rest = vec![(Vec::new(), There::Directory)];
     while let Some((path, there)) = rest.pop() {
-        if there == There::Directory
-            && let Some(fd) = list(top, &path)?
-        {
-            let room = most.saturating_sub(found.len() + rest.len());
-            rest.extend(names(fd, &path, room)?);
-        }
+        let dir = if there == There::Directory { list(top, &path)? } else { None };
+        let beneath = dir.map(|fd| {
+            let told = found.len() + usize::from(!path.is_empty());
+            names(fd, &path, most.saturating_sub(told + rest.len()))
+        });
         if !path.is_empty() {
             found.push((path, there));
         }
+        rest.extend(beneath.transpose()?.unwrap_or_default());
     }
     Ok(found)
 }

@@ -9,11 +9,13 @@
 //! Deliberately absent: what a directory is to the workspace (`locate`).
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::node::{FIND, Facts, Node, PATH_MAX, facts_at, unresolved};
+use super::anchors::Anchors;
+use super::node::{FIND, Facts, Node, PATH_MAX, facts_if_there, unresolved};
 use super::process::Process;
 use super::{Base, Last, Unresolved};
 
@@ -38,13 +40,13 @@ pub(super) enum End {
     Thing(Node),
 }
 
-/// Follows `path`; on `plain` devices there is no procfs.
+/// Follows `path` as the process would.
 pub(super) fn follow(
     process: &Process<'_>,
     base: Base,
     path: &[u8],
     last: Last,
-    plain: &[u64],
+    anchors: &Anchors,
 ) -> Result<End, Unresolved> {
     if path.is_empty() {
         return Err(Unresolved::Missing);
@@ -56,16 +58,16 @@ pub(super) fn follow(
         return Err(Unresolved::Unreadable(Errno::INVAL.raw_os_error()));
     }
     let start = if path[0] == b'/' { None } else { Some(process.base(base)?) };
-    if let Some((dir, name)) = parent(process, start.as_ref(), path, plain)? {
-        let there = there(&dir, name)?;
+    if let Some((dir, name)) = parent(process, start.as_ref(), path, anchors)? {
+        let there = facts_if_there(&dir.fd, name).map_err(unresolved)?;
         if !(last == Last::Follow && there.is_some_and(|t| t.is_link())) {
             return Ok(End::Name { dir, name: name.to_vec(), there });
         }
         return Walk::new(process, dir, name, last).run();
     }
     let start = match start {
-        Some(start) => start,
-        None => process.root()?.again().map_err(unresolved)?,
+        Some(start) => Node::new(start).map_err(unresolved)?,
+        None => process.root_node()?,
     };
     Walk::new(process, start, path, last).run()
 }
@@ -74,43 +76,49 @@ pub(super) fn follow(
 /// would find.
 fn parent<'p>(
     process: &Process<'_>,
-    start: Option<&Node>,
+    start: Option<&OwnedFd>,
     path: &'p [u8],
-    plain: &[u64],
+    anchors: &Anchors,
 ) -> Result<Option<(Node, &'p [u8])>, Unresolved> {
     let (above, name) = path.iter().rposition(|b| *b == b'/').map_or((&b""[..], path), |at| path.split_at(at + 1));
     if matches!(name, b"" | b"." | b"..") {
         return Ok(None);
     }
     let found = match start {
-        Some(base) if above.is_empty() => base.again().ok(),
-        // `..` may lead above the process's root, which the kernel does not know here.
-        Some(_) if above.split(|b| *b == b'/').any(|part| part == b"..") => None,
-        Some(base) => ask(base, above, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS),
+        Some(base) if above.is_empty() => rustix::io::fcntl_dupfd_cloexec(base, 0).and_then(Node::new).ok(),
+        Some(base) => ask_from(process, base.as_fd(), above, anchors.root())?,
         None => ask(process.root()?, above, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS),
     };
     let Some(dir) = found.filter(|dir| dir.facts.is_dir()) else { return Ok(None) };
     // `/proc/self` has led to ourselves.
-    if !plain.contains(&dir.facts.device()) && dir.is_on(PROC_MAGIC).map_err(unresolved)? {
+    if !anchors.devices().contains(&dir.facts.device()) && dir.is_on(PROC_MAGIC).map_err(unresolved)? {
         return Ok(None);
     }
     Ok(Some((dir, name)))
 }
 
-/// Only from the kernel's cache: what must be read from a disk or a server, or mounted first, is
-/// walked to.
-fn ask(from: &Node, path: &[u8], how: ResolveFlags) -> Option<Node> {
-    let how = how | ResolveFlags::CACHED;
-    let fd = rustix::fs::openat2(&from.fd, path, FIND | OFlags::DIRECTORY, Mode::empty(), how).ok()?;
-    Node::new(fd).ok()
+/// `..` may lead above the process's root, and an absolute link starts there: the kernel does both right
+/// where that root is ours.
+fn ask_from(
+    process: &Process<'_>,
+    base: BorrowedFd<'_>,
+    above: &[u8],
+    root: &Facts,
+) -> Result<Option<Node>, Unresolved> {
+    if !above.split(|b| *b == b'/').any(|part| part == b"..")
+        && let Some(found) = ask(base, above, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+    {
+        return Ok(Some(found));
+    }
+    Ok(if process.is_root(root)? { ask(base, above, ResolveFlags::NO_MAGICLINKS) } else { None })
 }
 
-fn there(dir: &Node, name: &[u8]) -> Result<Option<Facts>, Unresolved> {
-    match facts_at(&dir.fd, name) {
-        Ok(facts) => Ok(Some(facts)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(unresolved(error)),
-    }
+/// Only from the kernel's cache: what must be read from a disk or a server, or mounted first, is
+/// walked to.
+fn ask(from: BorrowedFd<'_>, path: &[u8], how: ResolveFlags) -> Option<Node> {
+    let how = how | ResolveFlags::CACHED;
+    let fd = rustix::fs::openat2(from, path, FIND | OFlags::DIRECTORY, Mode::empty(), how).ok()?;
+    Node::new(fd).ok()
 }
 
 struct Walk<'a, 'w> {
@@ -152,7 +160,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 b"." => {}
                 b".." => self.up()?,
                 _ if self.pending.is_empty() => {
-                    if let Some(there) = self.last_name(&part)? {
+                    if let Step::Arrived(there) = self.last_name(&part)? {
                         return Ok(End::Name { dir: self.at, name: part, there });
                     }
                 }
@@ -166,7 +174,7 @@ impl<'a, 'w> Walk<'a, 'w> {
     }
 
     fn up(&mut self) -> Result<(), Unresolved> {
-        if !self.at.facts.is_same_place(&self.process.root()?.facts) {
+        if !self.process.is_root(&self.at.facts)? {
             self.at = self.at.up().map_err(unresolved)?;
         }
         Ok(())
@@ -188,16 +196,15 @@ impl<'a, 'w> Walk<'a, 'w> {
         Ok(())
     }
 
-    /// `None`: it was a link, and the walk goes on.
-    fn last_name(&mut self, name: &[u8]) -> Result<Option<Option<Facts>>, Unresolved> {
-        let there = there(&self.at, name)?;
+    fn last_name(&mut self, name: &[u8]) -> Result<Step, Unresolved> {
+        let there = facts_if_there(&self.at.fd, name).map_err(unresolved)?;
         match there {
             Some(facts) if facts.is_link() && (self.last == Last::Follow || self.directory) => {
                 self.link(name)?;
-                Ok(None)
+                Ok(Step::Link)
             }
             Some(facts) if self.directory && !facts.is_dir() => Err(Unresolved::Missing),
-            there => Ok(Some(there)),
+            there => Ok(Step::Arrived(there)),
         }
     }
 
@@ -221,7 +228,7 @@ impl<'a, 'w> Walk<'a, 'w> {
             return Err(Unresolved::Missing);
         }
         if text[0] == b'/' {
-            self.at = self.process.root()?.again().map_err(unresolved)?;
+            self.at = self.process.root_node()?;
         }
         self.push(&text);
         Ok(())
@@ -241,6 +248,13 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
         text(&self.at, name).map(ProcLink::Text)
     }
+}
+
+enum Step {
+    /// At the last name: what is there.
+    Arrived(Option<Facts>),
+    /// The walk goes on where it leads.
+    Link,
 }
 
 enum ProcLink {
