@@ -238,7 +238,9 @@ fn stopped(bench: &Bench, table: &mut Table) {
     let gap = drain(&watch, &wakes).is_none() && watch.epoch() != before && watch.epoch() == watch.epoch();
     table.count("stopped during 20,000 creations: gap told", u64::from(gap), 1);
     let probes: BTreeSet<_> = (1..=200).map(|d| format!("stopped/d{d}/probe")).collect();
-    probes.iter().for_each(|probe| fs::write(bench.ws().join(probe), "text").unwrap());
+    for probe in &probes {
+        fs::write(bench.ws().join(probe), "text").unwrap();
+    }
     let seen = drain(&watch, &wakes).unwrap_or_default();
     let missed = probes.iter().filter(|p| !seen.contains(&RepoPath::new(p.as_bytes()).unwrap())).count();
     table.count("and of the 200 new directories are not watched after", missed as u64, 0);
