@@ -216,7 +216,6 @@ fn one_of_each() -> Vec<Record> {
 }
 
 /// The same for what came after the fixture: kinds of facts and words that it does not have.
-#[expect(clippy::too_many_lines, reason = "a list")]
 fn one_of_each_added() -> Vec<Record> {
     let id = || AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
     let at = || path(b"src/\xffodd\n.rs");

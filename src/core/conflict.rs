@@ -122,6 +122,8 @@ pub enum WishRefusal {
     Several(usize),
     #[error("conflict {0} is resolved already")]
     Resolved(ConflictId),
+    #[error("{0} is just being started: try again")]
+    NotStarted(AgentId),
     #[error("conflict {conflict} is between {writer} and {holder}")]
     Others { conflict: ConflictId, writer: AgentId, holder: AgentId },
 }

@@ -24,6 +24,8 @@ pub struct Party<'a, Id> {
     pub claim: &'a Claim,
     /// Paths that it locked one by one.
     pub locked: &'a BTreeSet<RepoPath>,
+    /// Paths that it may write without a lock.
+    pub admitted: &'a BTreeMap<RepoPath, Admission>,
 }
 
 /// Everything that a verdict depends on.
@@ -34,8 +36,6 @@ pub struct Question<'a, Id> {
     pub writer: Party<'a, Id>,
     /// The others that hold a lease.
     pub others: &'a [Party<'a, Id>],
-    /// Paths that the writer may write without a lock.
-    pub admitted: &'a BTreeMap<RepoPath, Admission>,
     /// Ignored files that were made in this run.
     pub made: &'a BTreeSet<RepoPath>,
     pub ignored: IgnoredPaths,
@@ -89,7 +89,9 @@ impl<Id: Copy> Question<'_, Id> {
     pub fn verdict(&self) -> Verdict<Id> {
         let path = &self.target.path;
         if self.verify {
-            return self.ignored_rule().unwrap_or(Verdict::Undeclared(Undeclared::Verify));
+            let free = self.lock_of_another().is_none();
+            let ignored = if free { self.ignored_rule() } else { None };
+            return ignored.unwrap_or(Verdict::Undeclared(Undeclared::Verify));
         }
         if self.writer.claim.deny.iter().any(|pattern| pattern.matches(path)) {
             return Verdict::Deny;
@@ -97,17 +99,20 @@ impl<Id: Copy> Question<'_, Id> {
         if self.owns(path) {
             return if self.stale && changes_content(self.target.touch) { Verdict::Stale } else { Verdict::Own };
         }
-        if self.admitted.contains_key(path) {
+        if self.writer.admitted.contains_key(path) {
             return Verdict::Admitted;
         }
-        if self.lock_of_another().is_none()
+        let late = covers(&self.writer.claim.late, path, &self.facts.ignored);
+        if !late
+            && self.lock_of_another().is_none()
             && let Some(verdict) = self.ignored_rule()
         {
             return verdict;
         }
-        if covers(&self.writer.claim.late, path, &self.facts.ignored) {
-            return match self.lock_of_another() {
-                Some((holder, ..)) => Verdict::Held(holder),
+        if late {
+            let holder = self.lock_of_another().map(|(holder, ..)| holder);
+            return match holder.or_else(|| self.admitted_to_another()) {
+                Some(holder) => Verdict::Held(holder),
                 None if self.stale && changes_content(self.target.touch) => Verdict::Stale,
                 None => Verdict::Late,
             };
@@ -145,8 +150,19 @@ impl<Id: Copy> Question<'_, Id> {
             let by = |patterns: &[Pattern], lock| {
                 covering(patterns, path, ignored).map(|pattern| (other.id, lock, Some(pattern.as_str().to_owned())))
             };
-            by(&other.claim.exclusive, Lock::Exclusive).or_else(|| by(&other.claim.shared, Lock::Shared))
+            // What it may not write itself it has no lock on.
+            let denied = other.claim.deny.iter().any(|pattern| pattern.matches(path));
+            let exclusive = if denied { None } else { by(&other.claim.exclusive, Lock::Exclusive) };
+            exclusive.or_else(|| by(&other.claim.shared, Lock::Shared))
         })
+    }
+
+    /// Another one that writes the path although it has no lock on it: it may be at it this moment.
+    fn admitted_to_another(&self) -> Option<Id> {
+        let writes = |other: &&Party<'_, Id>| {
+            other.admitted.get(&self.target.path).is_some_and(|how| *how != Admission::Ignored)
+        };
+        self.others.iter().find(writes).map(|other| other.id)
     }
 
     fn beside_the_claim(&self) -> Verdict<Id> {
@@ -159,14 +175,14 @@ impl<Id: Copy> Question<'_, Id> {
         let makes = matches!(touch, Touch::Open | Touch::Make | Touch::MoveIn);
         let parent = path.parent();
         let beside = || claim.reaches_beside(path) || locked.iter().any(|own| own.parent() == parent);
-        if makes && self.facts.there == There::Nothing && beside() {
+        if makes && self.facts.there == There::Nothing && self.admitted_to_another().is_none() && beside() {
             return Verdict::Provisional;
         }
         Verdict::Undeclared(Undeclared::NoClaim)
     }
 }
 
-fn changes_content(touch: Touch) -> bool {
+pub(crate) fn changes_content(touch: Touch) -> bool {
     !matches!(touch, Touch::MakeDirectory | Touch::RemoveDirectory | Touch::Alias)
 }
 
@@ -210,11 +226,12 @@ mod tests {
         touch: Touch,
         ignored: Ignored,
         stale: bool,
+        verify: bool,
     }
 
     fn judge(case: &Case) -> Verdict<&'static str> {
-        let writer = claim(&["src/a.rs", "docs/*.md", "target/own/**"], &["late/**"], &[]);
-        let other = claim(&["src/b.rs", "late/held.rs"], &[], &["models/"]);
+        let writer = claim(&["src/a.rs", "docs/*.md", "target/own/**"], &["late/**", "target/late"], &[]);
+        let other = claim(&["src/b.rs", "late/held.rs", "target/theirs"], &[], &["models/"]);
         let (there, text) = case.at.split_at(1);
         let there = match there {
             "=" => There::File,
@@ -226,23 +243,23 @@ mod tests {
         let none = BTreeSet::new();
         let locked = BTreeSet::from([path("src/other.rs")]);
         let admitted = BTreeMap::from([(path("src/.tmp"), Admission::Provisional)]);
+        let theirs = BTreeMap::from([(path("late/draft"), Admission::Warned)]);
         let made = BTreeSet::from([path("made.log")]);
         Question {
             target: &target,
             facts: &facts,
-            writer: Party { id: "me", claim: &writer, locked: &none },
-            others: &[Party { id: "you", claim: &other, locked: &locked }],
-            admitted: &admitted,
+            writer: Party { id: "me", claim: &writer, locked: &none, admitted: &admitted },
+            others: &[Party { id: "you", claim: &other, locked: &locked, admitted: &theirs }],
             made: &made,
             ignored: IgnoredPaths::Allow,
             stale: case.stale,
-            verify: false,
+            verify: case.verify,
         }
         .verdict()
     }
 
     fn check(at: &'static str, touch: Touch, ignored: Ignored, expected: Verdict<&'static str>) {
-        assert_eq!(judge(&Case { at, touch, ignored, stale: false }), expected, "{at} {touch:?}");
+        assert_eq!(judge(&Case { at, touch, ignored, stale: false, verify: false }), expected, "{at} {touch:?}");
     }
 
     #[test]
@@ -262,6 +279,8 @@ mod tests {
         check("=docs/secret.md", Open, Ignored::File, Verdict::Undeclared(Undeclared::Protected));
         check("=late/free.rs", Open, no(), Verdict::Late);
         check("=late/held.rs", Open, no(), Verdict::Held("you"));
+        check("+late/draft", Open, no(), Verdict::Held("you"));
+        check("+target/late", Open, beneath(), Verdict::Late);
         let conflict = |lock, pattern: Option<&str>| Verdict::Conflict {
             holder: "you",
             lock,
@@ -280,8 +299,18 @@ mod tests {
     }
 
     #[test]
+    fn a_verify_command_writes_nothing_but_what_git_ignores_and_nobody_has_locked() {
+        let verify = |at, ignored| judge(&Case { at, touch: Touch::Open, ignored, stale: false, verify: true });
+        let beneath = || Ignored::Beneath(path("target"));
+        assert_eq!(verify("+target/x", beneath()), Verdict::IgnoredBeneath(path("target")));
+        assert_eq!(verify("+target/theirs", beneath()), Verdict::Undeclared(Undeclared::Verify));
+        assert_eq!(verify("=src/a.rs", Ignored::No), Verdict::Undeclared(Undeclared::Verify));
+        assert_eq!(verify("=.env", Ignored::File), Verdict::Undeclared(Undeclared::Protected));
+    }
+
+    #[test]
     fn what_changed_since_it_was_read_is_busy_once() {
-        let stale = |at, touch| judge(&Case { at, touch, ignored: Ignored::No, stale: true });
+        let stale = |at, touch| judge(&Case { at, touch, ignored: Ignored::No, stale: true, verify: false });
         assert_eq!(stale("=src/a.rs", Touch::Open), Verdict::Stale);
         assert_eq!(stale("=late/free.rs", Touch::Open), Verdict::Stale);
         assert_eq!(stale("=late/held.rs", Touch::Open), Verdict::Held("you"));

@@ -2,10 +2,13 @@
 //!
 //! `rules` reads as a specification: small sessions and the timeline that each must give. `seeds`
 //! makes up sessions and worlds by the hundred; a failure prints the seed and the size that replay
-//! it. Deliberately absent: processes, files, git; those are tested where they are.
+//! it. `calls` is the fake gate, `gate_oracle` what must hold of it. Deliberately absent: processes, files, git; those are tested where they are.
 
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has failed")]
 
+mod calls;
+mod gate_oracle;
+mod gate_rules;
 mod oracle;
 mod plan;
 mod rules;

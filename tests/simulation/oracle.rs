@@ -13,6 +13,8 @@ use supervise::core::record::{Fact, Record, RequeueReason, RunOutcome, StopCause
 use supervise::core::supervisor::Supervisor;
 use supervise::core::view::{RunState, RunView, Why};
 
+use super::gate_oracle::Gate;
+
 pub(crate) struct Oracle {
     plan: Plan,
     ranked: Vec<usize>,
@@ -34,6 +36,7 @@ pub(crate) struct Oracle {
     placing: Option<AttemptId>,
     swept: bool,
     rests: usize,
+    pub(crate) gate: Gate,
 }
 
 impl Oracle {
@@ -61,10 +64,17 @@ impl Oracle {
             placing: None,
             swept: false,
             rests: 0,
+            gate: Gate::new(plan),
         }
     }
 
     pub(crate) fn recorded(&mut self, record: &Record, supervisor: &Supervisor) {
+        self.take(record);
+        self.gate.recorded(record);
+        self.check_states(record, supervisor);
+    }
+
+    fn take(&mut self, record: &Record) {
         match &record.fact {
             Fact::PhaseOpened { phase } => self.phase_opened(*phase),
             Fact::PhaseEnded { phase, completed } => self.phase_ended(*phase, *completed),
@@ -108,10 +118,10 @@ impl Oracle {
             }
             _ => {}
         }
-        self.check_states(record, supervisor);
     }
 
     pub(crate) fn performed(&mut self, effect: &Effect) {
+        self.gate.performed(effect);
         match effect {
             Effect::End { id, part, .. } => {
                 assert!(self.intended.contains(&(id.clone(), *part)), "every_kill_has_a_recorded_cause: {id}");
@@ -177,6 +187,7 @@ impl Oracle {
         for agent in &view.agents {
             assert_eq!(Some(&agent.state), self.ends.get(&agent.id), "the_view_shows_the_end: {}", agent.id);
         }
+        self.gate.ended();
         self.replay(last.at, supervisor, log);
     }
 
@@ -234,7 +245,7 @@ impl Oracle {
         assert_eq!(self.must_start().as_ref(), Some(&id.agent), "the_first_that_can_start_starts");
         let plan = self.plan_of(&id.agent).clone();
         for other in self.leases.keys() {
-            let excluded = plan.claim.excludes(&self.plan_of(other).claim);
+            let excluded = self.gate.excludes(&plan.id, other);
             assert!(!excluded, "live_leases_never_conflict: {id} and {other}");
         }
         let taken: BTreeSet<Slot> = self.leases.values().map(|(_, slot)| *slot).collect();
@@ -293,8 +304,8 @@ impl Oracle {
                 .runner_limits
                 .get(&agent.runner)
                 .is_some_and(|limit| running >= usize::try_from(limit.get()).unwrap());
-            let locked = self.leases.keys().any(|a| agent.claim.excludes(&self.plan_of(a).claim))
-                || reserved.iter().any(|a| agent.claim.excludes(&a.claim));
+            let locked = self.leases.keys().any(|other| self.gate.excludes(&agent.id, other))
+                || reserved.iter().any(|other| self.gate.excludes(&agent.id, &other.id));
             if full || locked {
                 reserved.push(agent);
             } else {

@@ -9,9 +9,11 @@ use supervise::core::agent::{
     OnPhaseFailure, OnUndeclared, PhasePlan, Plan, Priority, Rank, RetryMode,
 };
 use supervise::core::claim::{Claim, Pattern};
-use supervise::core::event::PlaceRefusal;
+use supervise::core::event::{Event, PlaceRefusal};
 use supervise::core::ids::{AgentId, RunnerName};
 use supervise::core::moment::Moment;
+
+use super::calls::Call;
 
 /// What the tree of an attempt comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,10 @@ pub(crate) struct Act {
     /// `None`: until it is ended.
     pub(crate) takes: Option<Duration>,
     pub(crate) writes: Vec<String>,
+    /// What its tree tries to write, where there is a gate.
+    pub(crate) calls: Vec<Call>,
+    /// The same of its verify command.
+    pub(crate) verify_calls: Vec<Call>,
     pub(crate) tokens: u64,
     pub(crate) verify_takes: Option<Duration>,
     pub(crate) verify_exit: i32,
@@ -49,6 +55,8 @@ impl Default for Act {
             fate: Fate::Exits(0),
             takes: Some(Duration::from_secs(10)),
             writes: Vec::new(),
+            calls: Vec::new(),
+            verify_calls: Vec::new(),
             tokens: 0,
             verify_takes: Some(Duration::from_secs(1)),
             verify_exit: 0,
@@ -121,6 +129,15 @@ impl Agent {
     pub(crate) fn writes(self, files: &[&str]) -> Self {
         self.every_act(|act| act.writes = files.iter().map(|f| (*f).to_owned()).collect())
     }
+    pub(crate) fn calls(self, calls: &[Call]) -> Self {
+        self.every_act(|act| act.calls = calls.to_vec())
+    }
+    pub(crate) fn undeclared(self, policy: OnUndeclared) -> Self {
+        self.with(|plan| plan.on_undeclared = policy)
+    }
+    pub(crate) fn conflict(self, policy: OnConflict) -> Self {
+        self.with(|plan| plan.on_conflict = policy)
+    }
     pub(crate) fn phase(mut self, phase: usize) -> Self {
         self.plan.rank.phase = phase;
         self
@@ -184,6 +201,12 @@ pub(crate) struct Scenario {
     pub(crate) agents: BTreeMap<AgentId, Agent>,
     /// When the user interrupts.
     pub(crate) interrupts: Vec<Moment>,
+    /// Is there a gate? Without one, attempts write what they are said to, and nothing is asked.
+    pub(crate) gate: bool,
+    /// What somebody outside every tree writes, and when.
+    pub(crate) outside: Vec<(Moment, Vec<String>)>,
+    /// What somebody asks for.
+    pub(crate) wishes: Vec<(Moment, Event)>,
     /// Answers take up to this many milliseconds.
     pub(crate) latency: u64,
     pub(crate) seed: u64,
@@ -208,7 +231,8 @@ pub(crate) fn scenario(agents: impl IntoIterator<Item = Agent>) -> Scenario {
         allow_dirty: false,
     };
     let agents = agents.into_iter().map(|a| (a.plan.id.clone(), a)).collect();
-    Scenario { plan, agents, interrupts: Vec::new(), latency: 0, seed: 0 }
+    let (interrupts, outside, wishes) = (Vec::new(), Vec::new(), Vec::new());
+    Scenario { plan, agents, interrupts, gate: false, outside, wishes, latency: 0, seed: 0 }
 }
 
 impl Scenario {
@@ -220,8 +244,24 @@ impl Scenario {
         self.plan.runner_limits.insert(RunnerName::new(runner), NonZeroU32::new(limit).unwrap());
         self
     }
+    pub(crate) fn gated(mut self) -> Self {
+        self.gate = true;
+        self
+    }
+    pub(crate) fn outside(mut self, seconds: u64, paths: &[&str]) -> Self {
+        self.outside.push((Moment(seconds * 1000), paths.iter().map(|p| (*p).to_owned()).collect()));
+        self
+    }
+    pub(crate) fn wish(mut self, seconds: u64, event: Event) -> Self {
+        self.wishes.push((Moment(seconds * 1000), event));
+        self
+    }
     pub(crate) fn interrupt_at(mut self, seconds: u64) -> Self {
         self.interrupts.push(Moment(seconds * 1000));
+        self
+    }
+    pub(crate) fn with_agents(mut self, change: impl Fn(&mut AgentPlan)) -> Self {
+        self.plan.agents.iter_mut().for_each(change);
         self
     }
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {

@@ -3,9 +3,16 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use supervise::core::agent::{OnAbort, OnDependencyFailure, OnPhaseFailure};
-use supervise::core::event::PlaceRefusal;
+use supervise::core::agent::{
+    IgnoredPaths, OnAbort, OnConflict, OnDenied, OnDependencyFailure, OnOutsideEdit, OnPhaseFailure, OnUndeclared,
+};
+use supervise::core::call::Touch;
+use supervise::core::claim::Pattern;
+use supervise::core::conflict::{ConflictId, Wish};
+use supervise::core::event::{Event, PlaceRefusal};
 use supervise::core::moment::Moment;
+
+use super::calls::Call;
 
 use super::plan::{Act, Agent, Fate, Scenario, agent, scenario};
 use super::world::{Random, World, path};
@@ -49,6 +56,8 @@ fn some_act(random: &mut Random, mood: Mood) -> Act {
         fate,
         takes: (!random.percent(8)).then(|| Duration::from_millis(random.below(30_000))),
         writes: some_files(random, 3).into_iter().map(str::to_owned).collect(),
+        calls: Vec::new(),
+        verify_calls: Vec::new(),
         tokens: random.below(100),
         verify_takes: (!random.percent(8)).then(|| Duration::from_millis(random.below(5_000))),
         verify_exit: i32::from(random.percent(15)),
@@ -122,7 +131,7 @@ fn some_scenario(size: usize, seed: u64) -> Scenario {
             made.interrupts.push(Moment(first + random.below(4_000)));
         }
     }
-    made.with(|plan| {
+    made = made.with(|plan| {
         for phase in &mut plan.phases {
             if random.percent(50) {
                 phase.on_failure = OnPhaseFailure::Continue;
@@ -132,7 +141,103 @@ fn some_scenario(size: usize, seed: u64) -> Scenario {
         plan.max_tokens = random.percent(10).then_some(150);
         plan.stop_at = random.percent(10).then(|| Moment(random.below(60_000)));
         plan.checkpoint_interval = random.percent(30).then(|| Duration::from_millis(100 + random.below(9_000)));
-    })
+    });
+    // Of a stream of its own: worlds without a gate are what they were before there was one.
+    let random = &mut Random(seed ^ 0x6761_7465);
+    if random.percent(60) { gated(random, made) } else { made }
+}
+
+/// What trees try to write: what is claimed, what is not, what is new, what git ignores.
+const PATHS: [&str; 16] = [
+    "a",
+    "b",
+    "c",
+    "a",
+    "b",
+    "d",
+    "e",
+    "z",
+    "new1",
+    "new2",
+    "dir/old",
+    "dir/new",
+    "target/x",
+    "target/own",
+    "out.log",
+    ".env",
+];
+
+fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
+    from[usize::try_from(random.below(u64::try_from(from.len()).unwrap())).unwrap()]
+}
+
+fn some_calls(random: &mut Random, most: u64) -> Vec<Call> {
+    let touches = [Touch::Open, Touch::Open, Touch::Open, Touch::MoveIn, Touch::Remove, Touch::MakeDirectory];
+    let some_call = |random: &mut Random| Call {
+        after: Duration::from_millis(random.below(20_000)),
+        path: pick(random, &PATHS).to_owned(),
+        touch: pick(random, &touches),
+        retries: u32::try_from(random.below(4)).unwrap(),
+        pause: Duration::from_millis(1 + random.below(4_000)),
+    };
+    (0..random.below(most + 1)).map(|_| some_call(random)).collect()
+}
+
+/// Puts a gate into a world, and people who interfere.
+fn gated(random: &mut Random, mut made: Scenario) -> Scenario {
+    let quiet = random.percent(30);
+    let policies =
+        [OnConflict::Terminate, OnConflict::Deny, OnConflict::Priority, OnConflict::Wait, OnConflict::Manual];
+    let undeclared = [OnUndeclared::Deny, OnUndeclared::Kill, OnUndeclared::Warn, OnUndeclared::Claim];
+    let agents = made.plan.agents.clone();
+    for plan in &mut made.plan.agents {
+        plan.on_conflict = pick(random, &policies);
+        plan.on_undeclared = pick(random, &undeclared);
+        plan.on_outside_edit = pick(random, &[OnOutsideEdit::Fail, OnOutsideEdit::Commit]);
+        plan.on_denied = pick(random, &[OnDenied::Warn, OnDenied::Warn, OnDenied::Fail]);
+        plan.ignored = pick(random, &[IgnoredPaths::Allow, IgnoredPaths::Allow, IgnoredPaths::Enforce]);
+        if random.percent(30) {
+            plan.lock_timeout = Duration::from_millis(500 + random.below(8_000));
+        }
+        if random.percent(40) {
+            plan.claim.late.extend(some_files(random, 2).into_iter().map(|text| Pattern::new(text).unwrap()));
+        }
+        if random.percent(15) {
+            plan.claim.exclusive.push(Pattern::new("target/own").unwrap());
+        }
+        if random.percent(10) {
+            plan.claim.deny.push(Pattern::new(pick(random, &["a", "dir/"])).unwrap());
+        }
+    }
+    for plan in &made.plan.agents {
+        let agent = made.agents.get_mut(&plan.id).unwrap();
+        agent.plan = plan.clone();
+        for act in &mut agent.acts {
+            act.calls = some_calls(random, if quiet { 2 } else { 8 });
+            act.verify_calls = some_calls(random, 2);
+        }
+    }
+    for _ in 0..random.below(4) {
+        let at = Moment(random.below(60_000));
+        made.outside.push((at, some_files(random, 2).into_iter().map(str::to_owned).collect()));
+    }
+    for _ in 0..random.below(8) {
+        let at = Moment(random.below(60_000));
+        let other =
+            |random: &mut Random| agents[usize::try_from(random.below(agents.len() as u64)).unwrap()].id.clone();
+        let event = match random.below(6) {
+            0 => Event::ReleaseAsked { agent: other(random) },
+            1 => Event::ResolveAsked { conflict: None, wish: Wish::Wait },
+            _ => {
+                let number = 1 + u32::try_from(random.below(4)).unwrap();
+                let conflict = random.percent(70).then_some(ConflictId(number));
+                let wish = Wish::Keep { keep: other(random), terminate: other(random) };
+                Event::ResolveAsked { conflict, wish }
+            }
+        };
+        made.wishes.push((at, event));
+    }
+    made.gated()
 }
 
 #[expect(clippy::print_stdout, reason = "a failing test says how to fail again")]

@@ -2,9 +2,10 @@
 
 use std::fmt::Debug;
 
+use supervise::core::call::RefusedPath;
 use supervise::core::effect::{Effect, Purpose};
 use supervise::core::moment::Moment;
-use supervise::core::reason::WaitReason;
+use supervise::core::reason::{EndReason, WaitReason};
 use supervise::core::record::{Fact, RequeueReason};
 
 use super::plan::Scenario;
@@ -78,6 +79,38 @@ fn line(fact: &Fact) -> Option<String> {
             format!("{} WAITING until {}: {}", id.agent, not_before.0 / 1000, kind(reason))
         }
         Fact::AgentRequeued { id, why: RequeueReason::RateLimit, .. } => format!("{} WAITING: rate limit", id.agent),
+        Fact::AgentRequeued { id, why: RequeueReason::Busy { paths }, .. } => {
+            format!("{} WAITING: busy {paths:?}", id.agent)
+        }
+        Fact::AgentRequeued { id, why: RequeueReason::Conflict { path, .. }, .. } => {
+            format!("{} WAITING: behind {path}", id.agent)
+        }
+        Fact::AgentRequeued { id, why: RequeueReason::Outranked { .. }, .. } => {
+            format!("{} WAITING: outranked", id.agent)
+        }
+        // What the gate leads to; without one, these are told by the end of the agent.
+        Fact::AttemptFailed { id, reason } if of_the_gate(reason) => {
+            format!("{} will not complete: {}", id.agent, kind(reason))
+        }
+        Fact::Denied { id, path, why, .. } => {
+            let path = match path {
+                RefusedPath::Inside(path) => path.to_string(),
+                RefusedPath::Other(text) => text.clone(),
+            };
+            format!("{} is denied {path}: {}", id.agent, kind(why))
+        }
+        Fact::Busied { id, path, why } => format!("{} is told to look at {path} again: {}", id.agent, kind(why)),
+        Fact::Locked { id, path, how } => format!("{} locks {path}: {}", id.agent, kind(how)),
+        Fact::Admitted { id, path, how } => format!("{} is let at {path}: {}", id.agent, kind(how)),
+        Fact::ConflictFound(found) => {
+            let (holder, writer) = (&found.holder.agent, &found.writer.agent);
+            format!("CONFLICT {}: {holder} and {writer} at {}", found.conflict, found.path)
+        }
+        Fact::ConflictResolved { conflict, resolution, by } => {
+            format!("conflict {conflict}: {} by {}", kind(resolution), kind(by))
+        }
+        Fact::ConflictVerified { conflict, outcome } => format!("conflict {conflict}: {}", kind(outcome)),
+        Fact::OutsideWrite { paths } => format!("outside {paths:?}"),
         Fact::RunnerPaused { runner, until } => format!("{runner} pauses until {}", until.0 / 1000),
         Fact::StopRequested { by } => format!("stop: {by:?}"),
         Fact::KillRequested { .. } => "kill".to_owned(),
@@ -86,6 +119,11 @@ fn line(fact: &Fact) -> Option<String> {
         Fact::PhaseEnded { phase, completed: false } => format!("phase {phase} fails"),
         _ => return None,
     })
+}
+
+fn of_the_gate(reason: &EndReason) -> bool {
+    use EndReason::{AllDenied, Denied, Leftovers, OutsideEdit};
+    matches!(reason, AllDenied { .. } | Denied { .. } | Leftovers { .. } | OutsideEdit { .. })
 }
 
 /// The name of the variant.

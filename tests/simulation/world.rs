@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use supervise::core::call::{Answer, Touch};
 use supervise::core::change::{Change, Entry, Mode, ObjectId};
+use supervise::core::claim::Claim;
 use supervise::core::conflict::Verification;
 use supervise::core::effect::{Effect, Ending, Part, PlaceIntent};
 use supervise::core::event::{Event, Measured, PlaceRefusal, Placement, Preparation};
@@ -16,6 +18,7 @@ use supervise::core::reason::{Exit, Interrupt};
 use supervise::core::record::{Layers, ProcessId, RateLimit, Record, RunOpened, Summary, Usage};
 use supervise::core::supervisor::Supervisor;
 
+use super::calls::{self, Call, Shim, Trees};
 use super::oracle::Oracle;
 use super::plan::{Act, Fate, Scenario};
 
@@ -42,18 +45,34 @@ impl Random {
     }
 }
 
+/// What will happen.
+#[derive(Debug)]
+enum Happening {
+    /// The supervisor is told.
+    Told(Event),
+    /// A process calls, for the first time or again.
+    Called { id: AttemptId, part: Part, call: Call, tries: u32 },
+    /// The shim reports what was let through since the last report.
+    Reported { id: AttemptId, part: Part },
+    /// Somebody outside every tree writes.
+    Outside(Vec<RepoPath>),
+}
+
 pub(crate) struct World {
     scenario: Scenario,
     pub(crate) supervisor: Supervisor,
     pub(crate) now: Moment,
     /// What will happen, in order of time.
-    pending: BTreeMap<(Moment, u64), Event>,
+    pending: BTreeMap<(Moment, u64), Happening>,
     sequence: u64,
     random: Random,
+    /// How many calls were answered.
+    answers: u64,
     prepares: BTreeMap<AgentId, u32>,
     refusals: BTreeMap<AttemptId, usize>,
     /// Trees that live: when and how they end by themselves is pending under this key.
     trees: BTreeMap<(AttemptId, Part), (Moment, u64)>,
+    gate: Trees,
     pub(crate) log: Vec<Record>,
     pub(crate) effects: Vec<(Moment, Effect)>,
     pub(crate) oracle: Option<Oracle>,
@@ -75,9 +94,11 @@ impl World {
             pending: BTreeMap::new(),
             sequence: 0,
             random,
+            answers: 0,
             prepares: BTreeMap::new(),
             refusals: BTreeMap::new(),
             trees: BTreeMap::new(),
+            gate: Trees::default(),
             log: Vec::new(),
             effects: Vec::new(),
             oracle,
@@ -85,6 +106,12 @@ impl World {
         };
         for at in world.scenario.interrupts.clone() {
             world.schedule_at(at, Event::Interrupted(Interrupt::Interrupt));
+        }
+        for (at, event) in world.scenario.wishes.clone() {
+            world.schedule_at(at, event);
+        }
+        for (at, paths) in world.scenario.outside.clone() {
+            world.plan_to(at, Happening::Outside(paths.iter().map(|text| path(text)).collect()));
         }
         world
     }
@@ -115,7 +142,7 @@ impl World {
             session: "test".to_owned(),
             base: Some(commit(0)),
             branch: Some("refs/heads/main".to_owned()),
-            layers: Layers::default(),
+            layers: Layers { gate: self.scenario.gate, ..Layers::default() },
             agents: self.scenario.plan.agents.iter().map(|a| a.id.clone()).collect(),
         };
         let record = self.supervisor.open(self.now, opened);
@@ -136,10 +163,93 @@ impl World {
             if entry.key().0 > self.now {
                 break;
             }
-            let event = entry.remove();
-            self.tell(&event);
+            match entry.remove() {
+                Happening::Told(event) => self.told(&event),
+                Happening::Called { id, part, call, tries } => self.called(&id, part, &call, tries),
+                Happening::Reported { id, part } => self.report(&id, part),
+                Happening::Outside(paths) => {
+                    self.gate.outsider(self.now, &paths);
+                    self.tell(&Event::OutsideWrite { paths });
+                }
+            }
         }
         self.turn_to_rest();
+    }
+
+    fn told(&mut self, event: &Event) {
+        let gone = match event {
+            Event::TreeEnded { id, .. } | Event::ShimLost { id } => Some((id, Part::Agent)),
+            Event::Verified { id, .. } => Some((id, Part::Verify)),
+            _ => None,
+        };
+        if let Some((id, part)) = gone {
+            let paths = self.gate.end(id, part);
+            if !paths.is_empty() {
+                self.tell(&Event::Wrote { id: id.clone(), part, paths });
+            }
+        }
+        self.tell(event);
+    }
+
+    fn called(&mut self, id: &AttemptId, part: Part, call: &Call, tries: u32) {
+        match self.gate.call(id, part, call, tries) {
+            Shim::Nothing => {}
+            Shim::Landed => self.landed(id, part, &path(&call.path)),
+            Shim::Busy => {
+                if let Some(oracle) = &mut self.oracle {
+                    oracle.gate.looked(id, &path(&call.path), self.now);
+                }
+                self.call_again(id, part, call, tries);
+            }
+            Shim::Ask(number, targets) => {
+                let before = self.answers;
+                self.tell(&Event::Asked { id: id.clone(), part, call: number, targets });
+                assert_eq!(self.answers, before + 1, "every_call_is_answered_once_and_at_once: {id} {call:?}");
+            }
+        }
+    }
+
+    fn call_again(&mut self, id: &AttemptId, part: Part, call: &Call, tries: u32) {
+        if tries < call.retries {
+            let (id, call, pause) = (id.clone(), call.clone(), call.pause);
+            self.plan_to(self.now + pause, Happening::Called { id, part, call, tries: tries + 1 });
+        }
+    }
+
+    /// Reports come up to a tenth of a second later.
+    fn landed(&mut self, id: &AttemptId, part: Part, path: &RepoPath) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.gate.landed(id, part, path, self.now);
+        }
+        let delay = Duration::from_millis(if self.scenario.latency == 0 { 0 } else { self.random.below(101) });
+        self.plan_to(self.now + delay, Happening::Reported { id: id.clone(), part });
+    }
+
+    fn report(&mut self, id: &AttemptId, part: Part) {
+        let paths = self.gate.untold(id, part);
+        if !paths.is_empty() {
+            self.tell(&Event::Wrote { id: id.clone(), part, paths });
+        }
+    }
+
+    fn answered(&mut self, effect: &Effect) {
+        let Effect::Answer { id, part, call, answer, grants, .. } = effect else { return };
+        self.answers += 1;
+        let asked = self.gate.answered(*call).unwrap();
+        assert_eq!((&asked.0, asked.1), (id, *part), "whoever asked is answered");
+        let (_, _, call, tries) = asked;
+        match answer {
+            Answer::Allow => {
+                self.gate.grant(id, *part, grants);
+                let path = path(&call.path);
+                self.gate.land(id, *part, &path, call.touch);
+                if !matches!(call.touch, Touch::MakeDirectory | Touch::RemoveDirectory) {
+                    self.landed(id, *part, &path);
+                }
+            }
+            Answer::Busy => self.call_again(id, *part, &call, tries),
+            Answer::Refuse => {}
+        }
     }
 
     fn tell(&mut self, event: &Event) {
@@ -153,7 +263,7 @@ impl World {
     }
 
     fn turn_to_rest(&mut self) {
-        let bound = 100 + 8 * self.scenario.plan.agents.len() + 4 * self.scenario.plan.phases.len();
+        let bound = 200 + 8 * self.scenario.plan.agents.len() + 4 * self.scenario.plan.phases.len();
         for _ in 0..bound {
             let step = self.supervisor.decide(self.now, &Event::Turn);
             if step.is_empty() {
@@ -182,8 +292,12 @@ impl World {
     }
 
     fn schedule_at(&mut self, at: Moment, event: Event) -> (Moment, u64) {
+        self.plan_to(at, Happening::Told(event))
+    }
+
+    fn plan_to(&mut self, at: Moment, happening: Happening) -> (Moment, u64) {
         self.sequence += 1;
-        self.pending.insert((at, self.sequence), event);
+        self.pending.insert((at, self.sequence), happening);
         (at, self.sequence)
     }
 
@@ -253,7 +367,8 @@ impl World {
             Effect::Restore { id, paths, .. } => {
                 let keep = usize::from(self.scenario.latency > 0 && self.random.percent(20));
                 let left = paths.iter().take(keep).cloned().collect();
-                let restored = paths.iter().skip(keep).cloned().collect();
+                let restored: Vec<RepoPath> = paths.iter().skip(keep).cloned().collect();
+                self.gate.put_back(&restored);
                 self.answer(Event::Restored { id: id.clone(), restored, left });
             }
             Effect::Survey => self.answer(Event::Surveyed { unattributed: Vec::new() }),
@@ -261,21 +376,35 @@ impl World {
             Effect::CheckConflict { conflict, .. } => {
                 self.answer(Event::ConflictChecked { conflict: *conflict, outcome: Verification::Clean });
             }
-            Effect::Answer { .. } | Effect::Stale { .. } | Effect::Tell { .. } => {}
-            Effect::Unpin { .. } | Effect::Sweep { .. } => {}
+            Effect::Answer { .. } => self.answered(effect),
+            Effect::Stale { id, paths } => self.gate.spoil(id, paths),
+            Effect::Tell { .. } | Effect::Unpin { .. } | Effect::Sweep { .. } => {}
         }
     }
 
     fn measured(&self, id: &AttemptId, act: &Act) -> Measured {
         let claim = self.supervisor.claim(&id.agent).unwrap();
-        let within = |change: &Change| claim.exclusive_matches(&change.path) || claim.late_matches(&change.path);
-        let (own, beyond) = act.writes.iter().map(|path| change(path, id)).partition(within);
-        Measured { own, beyond, ..Measured::default() }
+        if !self.scenario.gate {
+            let within = |change: &Change| claim.exclusive_matches(&change.path) || claim.late_matches(&change.path);
+            let (own, beyond) = act.writes.iter().map(|text| change(&path(text), id)).partition(within);
+            return Measured { own, beyond, ..Measured::default() };
+        }
+        let empty = BTreeSet::new();
+        let landed = self.gate.landed.get(id).unwrap_or(&empty);
+        let outside = self.gate.outside_since(id);
+        let others = self.gate.of_others(id);
+        let seen = landed.iter().chain(&outside).chain(&others).collect::<BTreeSet<_>>();
+        let changes = seen.into_iter().filter(|path| !calls::is_ignored(path)).map(|path| change(path, id));
+        let within = |change: &Change| claim.exclusive_matches(&change.path) || landed.contains(&change.path);
+        let (own, beyond): (Vec<Change>, Vec<Change>) = changes.partition(within);
+        let outside = outside.into_iter().collect();
+        Measured { own, beyond, outside, ..Measured::default() }
     }
 
     fn prepare(&mut self, id: &AttemptId) {
         let agent = &self.scenario.agents[&id.agent];
         let paths = |texts: &[String]| texts.iter().map(|t| path(t)).collect::<Vec<_>>();
+        self.gate.prepared.insert(id.clone(), self.now);
         let looks = self.prepares.entry(id.agent.clone()).or_default();
         *looks += 1;
         let outcome = if *looks <= agent.dirty {
@@ -296,7 +425,12 @@ impl World {
         let process = ProcessId { pid: 100, start: self.sequence, boot: "boot".to_owned() };
         let delay = Duration::from_millis(self.random.below(self.scenario.latency + 1));
         self.schedule_at(self.now + delay, Event::Spawned { id: id.clone(), process });
-        let ends_at = act.takes.map_or(Moment(u64::MAX), |takes| self.now + delay + takes);
+        let started = self.now + delay;
+        let ends_at = act.takes.map_or(Moment(u64::MAX), |takes| started + takes);
+        if self.scenario.gate {
+            self.gate.begin(id, Part::Agent, self.supervisor.claim(&id.agent).unwrap());
+            self.plan_calls(id, Part::Agent, started, &act.calls);
+        }
         let usage = Some(Usage { input_tokens: act.tokens, output_tokens: 0 });
         let mut summary = Summary { usage, ..Summary::default() };
         let id = id.clone();
@@ -322,10 +456,21 @@ impl World {
 
     fn verify(&mut self, id: &AttemptId) {
         let act = self.act(id);
+        if self.scenario.gate {
+            self.gate.begin(id, Part::Verify, Claim::default());
+            self.plan_calls(id, Part::Verify, self.now, &act.verify_calls);
+        }
         let ends_at = act.verify_takes.map_or(Moment(u64::MAX), |takes| self.now + takes);
         let exit = Exit::Code(act.verify_exit);
         let key = self.schedule_at(ends_at, Event::Verified { id: id.clone(), exit, tail: String::new() });
         self.trees.insert((id.clone(), Part::Verify), key);
+    }
+
+    fn plan_calls(&mut self, id: &AttemptId, part: Part, started: Moment, calls: &[Call]) {
+        for call in calls {
+            let happening = Happening::Called { id: id.clone(), part, call: call.clone(), tries: 0 };
+            self.plan_to(started + call.after, happening);
+        }
     }
 
     /// A tree dies within the grace of SIGTERM, and at once of SIGKILL.
@@ -382,7 +527,7 @@ fn commit(number: u64) -> ObjectId {
     ObjectId::from_bytes(&bytes).unwrap()
 }
 
-fn change(text: &str, id: &AttemptId) -> Change {
+fn change(path: &RepoPath, id: &AttemptId) -> Change {
     let after = Entry { mode: Mode::File, id: commit(u64::from(id.attempt.0)) };
-    Change { path: path(text), before: None, after: Some(after) }
+    Change { path: path.clone(), before: None, after: Some(after) }
 }

@@ -69,7 +69,7 @@ impl Supervisor {
                 }
             }
             Fact::OutsideWrite { paths } => {
-                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, None))))
+                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, None))));
             }
             Fact::AttemptOpened { id, slot } => self.attempt_opened(id, *slot),
             Fact::AttemptReturned { id, .. }
@@ -116,7 +116,7 @@ impl Supervisor {
                 self.dirty.insert(seat);
             }
             Fact::AgentRequeued { why, not_before, .. } => self.requeued(at, seat, why, *not_before),
-            Fact::TreeEnded { exit, summary, .. } => self.tree_gone(seat, *exit, summary),
+            Fact::TreeEnded { exit, summary, .. } => self.tree_gone(at, seat, *exit, summary),
             Fact::AttemptStarted { dirty, .. } => {
                 let run = &mut self.agents[seat];
                 let first = !run.started;
@@ -132,7 +132,8 @@ impl Supervisor {
                     self.satisfy_dependents(seat, |edge_waits| !edge_waits);
                 }
             }
-            Fact::AttemptSpawned { .. } => {
+            // A tree that is being ended already is not watched any more.
+            Fact::AttemptSpawned { .. } if self.agents[seat].live().is_some_and(|live| live.ending.is_none()) => {
                 self.watch(at, seat);
                 if self.queue.is_waited_for(seat) {
                     let timeout = self.agent_plan(seat).lock_timeout;
@@ -301,7 +302,10 @@ impl Supervisor {
         }
     }
 
-    fn tree_gone(&mut self, seat: Seat, exit: Exit, summary: &Summary) {
+    fn tree_gone(&mut self, at: Moment, seat: Seat, exit: Exit, summary: &Summary) {
+        // Only its first write of each path was told; it may have written any of them until now.
+        let wrote = self.agents[seat].live().into_iter().flat_map(|live| &live.wrote);
+        self.last_writes.extend(wrote.map(|path| (path.clone(), (at, Some(seat)))));
         self.timers.clear_watches(seat);
         let runner = self.agent_plan(seat).runner.clone();
         let failing = self.agents[seat].live().and_then(|live| policy::failure(live, exit, summary));
@@ -368,9 +372,13 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
         }
         Fact::Locked { path, .. } => {
             live.locked.insert(path.clone());
+            live.held.insert(path.clone());
         }
         Fact::Admitted { path, how, .. } => {
             live.admitted.insert(path.clone(), *how);
+            if *how != Admission::Ignored {
+                live.held.insert(path.clone());
+            }
             if *how == Admission::Warned {
                 latest.warned.insert(path.clone());
             }

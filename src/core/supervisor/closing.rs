@@ -112,6 +112,7 @@ impl Supervisor {
             }
         };
         case.note(step, Fact::AgentRequeued { id, why, not_before });
+        self.pass_on(case.now, &case.live.id, step);
         self.sweep(case.seat, step);
     }
 
@@ -137,7 +138,11 @@ impl Supervisor {
     /// The end of an agent that holds a lease; `None`: it completed.
     pub(super) fn end_agent(&self, now: Moment, live: &Live, reason: Option<EndReason>, step: &mut Step) {
         let state = reason.as_ref().map_or(State::Completed, EndReason::state);
+        let survived = matches!(reason, Some(EndReason::Survivors { .. }));
         step.note(now, Fact::AgentEnded { agent: live.id.agent.clone(), state, reason });
+        if !survived {
+            self.pass_on(now, &live.id, step);
+        }
         if let Some(&seat) = self.seats.get(&live.id.agent) {
             self.sweep(seat, step);
         }

@@ -3,6 +3,8 @@
 //! Invariant: a conflict is resolved once, by the writer's policy, by a person, or because one of the
 //! two is gone; and each is verified once, when the attempt that was kept is over.
 
+use std::collections::BTreeSet;
+
 use super::answers::end;
 use super::closing::Case;
 use super::state::{Conflict, Lifecycle, Live, Stage};
@@ -20,7 +22,7 @@ use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::EndReason;
-use crate::core::record::Fact;
+use crate::core::record::{Fact, Lockings};
 
 impl Supervisor {
     /// The writer of `case` wants to write what `holder` has locked. Gives the conflict's number: a
@@ -53,7 +55,7 @@ impl Supervisor {
             pattern,
             writer_priority: self.agent_plan(case.seat).rank.priority.get(),
             holder_priority: self.agent_plan(holder).rank.priority.get(),
-            holder_first: (held.started, holder) <= (case.live.started, case.seat),
+            holder_first: held.stage != Stage::Preparing && (held.started, holder) <= (case.live.started, case.seat),
         };
         let policy = self.agent_plan(case.seat).on_conflict;
         let recommendation = recommend(&analysis, policy);
@@ -63,11 +65,10 @@ impl Supervisor {
         let holder_can_end = held.ending.is_none() && part_of(held).is_some();
         let resolution = match (policy, recommendation) {
             (OnConflict::Manual, _) => return next,
-            (OnConflict::Deny, _) => Resolution::Refused,
             (OnConflict::Wait, _) => Resolution::WriterWaits,
             (OnConflict::Priority, Recommendation::KeepWriter) if holder_can_end => Resolution::RequeueHolder,
-            // The holder is about to end by itself.
-            (OnConflict::Priority, Recommendation::KeepWriter) => Resolution::Refused,
+            // The second: the holder is about to end by itself, or has not begun.
+            (OnConflict::Deny, _) | (OnConflict::Priority, Recommendation::KeepWriter) => Resolution::Refused,
             (OnConflict::Terminate | OnConflict::Priority, _) => Resolution::EndWriter,
         };
         self.resolve(
@@ -133,7 +134,13 @@ impl Supervisor {
         match wish {
             Wish::Wait => Ok((id, Resolution::WriterWaits)),
             Wish::Keep { keep, terminate } if keep == holder && terminate == writer => Ok((id, Resolution::EndWriter)),
-            Wish::Keep { keep, terminate } if keep == writer && terminate == holder => Ok((id, Resolution::EndHolder)),
+            Wish::Keep { keep, terminate } if keep == writer && terminate == holder => {
+                let prepares = |(_, live): (Seat, &Live)| live.stage == Stage::Preparing;
+                if self.live(&found.holder).is_some_and(prepares) {
+                    return Err(WishRefusal::NotStarted(holder.clone()));
+                }
+                Ok((id, Resolution::EndHolder))
+            }
             Wish::Keep { .. } => {
                 Err(WishRefusal::Others { conflict: id, writer: writer.clone(), holder: holder.clone() })
             }
@@ -150,7 +157,8 @@ impl Supervisor {
 
     /// Open conflicts one of whose parties is gone.
     pub(super) fn close_moot(&self, now: Moment, step: &mut Step) {
-        let runs = |id: &AttemptId| self.live(id).is_some_and(|(_, live)| part_of(live).is_some());
+        let goes_on = |live: &Live| live.stage == Stage::Preparing || part_of(live).is_some();
+        let runs = |id: &AttemptId| self.live(id).is_some_and(|(_, live)| goes_on(live));
         for &conflict in &self.open_conflicts {
             let Some(Conflict { found, .. }) = self.conflict(conflict) else { continue };
             if !runs(&found.writer) || !runs(&found.holder) {
@@ -229,16 +237,23 @@ impl Supervisor {
         }
     }
 
-    /// The attempt gives its locks back: a writer that won one of them has it from now on.
-    pub(super) fn pass_on(&mut self, holder: &AttemptId) {
-        let won = |c: &&Conflict| c.found.holder == *holder && c.resolution.is_some_and(|(r, _)| keeps_writer(r));
-        let won: Vec<Found> = self.conflicts.iter().filter(won).map(|c| c.found.clone()).collect();
-        for Found { writer, path, .. } in won {
-            if let Some((seat, _)) = self.live(&writer)
-                && let Lifecycle::Live(live) = &mut self.agents[seat].lifecycle
-                && part_of(live).is_some()
+    /// The attempt gives its locks back: a writer that won one of them has it from now on, unless
+    /// somebody else has a lock on the path as well.
+    pub(super) fn pass_on(&self, now: Moment, loser: &AttemptId, step: &mut Step) {
+        let won = |c: &&Conflict| c.found.holder == *loser && c.resolution.is_some_and(|(r, _)| keeps_writer(r));
+        let mut passed = BTreeSet::new();
+        for Found { writer, path, .. } in self.conflicts.iter().filter(won).map(|c| &c.found) {
+            let Some((seat, live)) = self.live(writer) else { continue };
+            let locks = |(other, live): (Seat, &Live)| {
+                let others = other != seat && live.id != *loser;
+                others && (self.agent_plan(other).claim.locks(path) || live.held.contains(path))
+            };
+            if part_of(live) == Some(Part::Agent)
+                && live.ending.is_none()
+                && !self.all_live().any(locks)
+                && passed.insert(path)
             {
-                live.locked.insert(path);
+                step.note(now, Fact::Locked { id: writer.clone(), path: path.clone(), how: Lockings::Won });
             }
         }
     }

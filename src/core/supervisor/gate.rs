@@ -7,7 +7,7 @@ use super::answers::end;
 use super::closing::Case;
 use super::state::{Live, Stage};
 use super::{Step, Supervisor};
-use crate::core::agent::{AgentPlan, OnUndeclared};
+use crate::core::agent::{AgentPlan, IgnoredPaths, OnUndeclared};
 use crate::core::call::{Answer, CallId, Grant, Refusal, RefusalReason, RefusedPath, Target, Touch};
 use crate::core::effect::{Effect, Ending, Part, Telling};
 use crate::core::facts::PathFacts;
@@ -17,14 +17,14 @@ use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::{BusyReason, DenialReason, EndReason};
 use crate::core::record::{Admission, Fact, Lockings};
-use crate::core::verdict::{Party, Question, Undeclared, Verdict};
+use crate::core::verdict::{Party, Question, Undeclared, Verdict, changes_content};
 
 /// A call that waits.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) id: &'a AttemptId,
     pub(super) part: Part,
-    pub(super) call: CallId,
+    pub(super) number: CallId,
     pub(super) targets: &'a [(Target, PathFacts)],
 }
 
@@ -50,7 +50,7 @@ impl Supervisor {
             _ => Answer::Refuse,
         };
         let Reply { grants, keep, look_again } = if answer == Answer::Refuse { Reply::default() } else { reply };
-        let (id, part, call) = (call.id.clone(), call.part, call.call);
+        let (id, part, call) = (call.id.clone(), call.part, call.number);
         step.ask(Effect::Answer { id, part, call, answer, grants, keep, look_again });
     }
 
@@ -70,7 +70,7 @@ impl Supervisor {
             Verdict::Own => {
                 // What it locked by itself has to be known before it changes; where it is, this does nothing.
                 reply.keep.extend(case.live.locked.contains(path).then(|| path.clone()));
-                reply.grants.push(Grant::Path(path.clone()));
+                self.grant(case, path, reply);
                 Answer::Allow
             }
             Verdict::Admitted => {
@@ -78,20 +78,27 @@ impl Supervisor {
                 Answer::Allow
             }
             Verdict::IgnoredBeneath(directory) => {
+                // So it is known that what it writes there need not be remembered.
+                if call.part == Part::Agent && !case.live.admitted.contains_key(&directory) {
+                    let (id, path) = (case.live.id.clone(), directory.clone());
+                    case.note(step, Fact::Admitted { id, path, how: Admission::Ignored });
+                }
                 if self.nobody_claims_beneath(&directory) {
                     reply.grants.push(Grant::Beneath(directory));
                 }
                 Answer::Allow
             }
             Verdict::OnTheWay => Answer::Allow,
-            Verdict::IgnoredNew => self.admit(case, target, Admission::Ignored, reply, step),
-            Verdict::Provisional => self.admit(case, target, Admission::Provisional, reply, step),
+            Verdict::IgnoredNew => Self::admit(case, target, Admission::Ignored, reply, step),
+            Verdict::Provisional => Self::admit(case, target, Admission::Provisional, reply, step),
             Verdict::Late => self.lock(case, target, Lockings::Late, reply, step),
             Verdict::Stale => {
                 reply.look_again.push(path.clone());
-                self.busied(case, path, BusyReason::Stale, step)
+                Self::busied(case, path, BusyReason::Stale, step)
             }
-            Verdict::Held(by) => self.busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step),
+            Verdict::Held(by) => {
+                Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step)
+            }
             Verdict::Conflict { holder, lock, pattern } => {
                 let conflict = self.contest(case, path, holder, lock, pattern, step);
                 let why = DenialReason::Conflict { conflict, holder: self.agent_plan(holder).id.clone() };
@@ -113,14 +120,14 @@ impl Supervisor {
         target: &Target,
         facts: &PathFacts,
     ) -> Verdict<Seat> {
-        let holders = self.all_live().filter(|&(seat, live)| seat != case.seat && live.stage != Stage::Preparing);
+        // Whoever is still being prepared holds its locks already.
+        let holders = self.all_live().filter(|&(seat, _)| seat != case.seat);
         let others: Vec<Party<'_, Seat>> = holders.map(|(seat, live)| self.party(seat, live)).collect();
         let question = Question {
             target,
             facts,
             writer: self.party(case.seat, case.live),
             others: &others,
-            admitted: &case.live.admitted,
             made: &self.made,
             ignored: plan.ignored,
             stale: self.is_stale(case.seat, case.live, &target.path),
@@ -130,7 +137,7 @@ impl Supervisor {
     }
 
     fn party<'a>(&'a self, seat: Seat, live: &'a Live) -> Party<'a, Seat> {
-        Party { id: seat, claim: &self.agent_plan(seat).claim, locked: &live.locked }
+        Party { id: seat, claim: &self.agent_plan(seat).claim, locked: &live.locked, admitted: &live.admitted }
     }
 
     /// Did somebody else write the path since the attempt began, or was told to look again?
@@ -139,15 +146,17 @@ impl Supervisor {
         self.last_writes.get(path).is_some_and(|&(at, by)| by != Some(seat) && at > looked)
     }
 
+    /// May everybody write everything beneath this ignored directory, whatever still starts?
     fn nobody_claims_beneath(&self, directory: &RepoPath) -> bool {
         let reaches = |claim: &crate::core::claim::Claim| {
             let patterns = claim.exclusive.iter().chain(&claim.late).chain(&claim.shared).chain(&claim.deny);
             patterns.filter_map(crate::core::claim::Pattern::literal_prefix).any(|prefix| prefix.is_within(directory))
         };
-        !self.plan.agents.iter().any(|agent| reaches(&agent.claim))
+        let locks = |agent: &AgentPlan| agent.ignored == IgnoredPaths::Enforce || reaches(&agent.claim);
+        !self.plan.agents.iter().any(locks)
     }
 
-    fn admit(&self, case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
+    fn admit(case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
         let path = target.path.clone();
         if !is_directory(target.touch) {
             case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
@@ -163,11 +172,19 @@ impl Supervisor {
         if !is_directory(target.touch) {
             reply.keep.push(path.clone());
         }
-        reply.grants.push(Grant::Path(path));
+        self.grant(case, &path, reply);
         Answer::Allow
     }
 
-    fn busied(&self, case: Case<'_>, path: &RepoPath, why: BusyReason, step: &mut Step) -> Answer {
+    /// It need not ask about the path again, unless it has to look at it first: a call that leaves
+    /// content alone goes through before that.
+    fn grant(&self, case: Case<'_>, path: &RepoPath, reply: &mut Reply) {
+        if !self.is_stale(case.seat, case.live, path) {
+            reply.grants.push(Grant::Path(path.clone()));
+        }
+    }
+
+    fn busied(case: Case<'_>, path: &RepoPath, why: BusyReason, step: &mut Step) -> Answer {
         let (id, path) = (case.live.id.clone(), path.clone());
         step.ask(Effect::Tell { id: id.clone(), text: Telling::Busied { path: path.clone(), why: why.clone() } });
         case.note(step, Fact::Busied { id, path, why });
@@ -214,13 +231,23 @@ impl Supervisor {
             Undeclared::Verify => DenialReason::Verify,
         };
         let policy = if part == Part::Verify { OnUndeclared::Deny } else { plan.on_undeclared };
-        let reason = match policy {
-            OnUndeclared::Warn => return self.admit(case, target, Admission::Warned, reply, step),
-            OnUndeclared::Claim => match self.with_look(|look| self.queue.reserved_by(look, case.seat, path)) {
+        let elsewhere = self.admitted_elsewhere(case.seat, path);
+        let lets = matches!(policy, OnUndeclared::Warn | OnUndeclared::Claim) && elsewhere.is_none();
+        if lets && changes_content(target.touch) && self.is_stale(case.seat, case.live, path) {
+            reply.look_again.push(path.clone());
+            return Self::busied(case, path, BusyReason::Stale, step);
+        }
+        let reason = match (policy, elsewhere) {
+            // It is another's file in the making: not to be mixed with this one's.
+            (OnUndeclared::Claim, Some((by, _))) | (OnUndeclared::Warn, Some((by, Admission::Provisional))) => {
+                return Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step);
+            }
+            (OnUndeclared::Warn, _) => return Self::admit(case, target, Admission::Warned, reply, step),
+            (OnUndeclared::Claim, None) => match self.with_look(|look| self.queue.reserved_by(look, case.seat, path)) {
                 None => return self.lock(case, target, Lockings::Claimed, reply, step),
                 Some(by) => DenialReason::Reserved { by: self.agent_plan(by).id.clone() },
             },
-            OnUndeclared::Deny | OnUndeclared::Kill => reason,
+            (OnUndeclared::Deny | OnUndeclared::Kill, _) => reason,
         };
         let answer = self.denied(case, part, RefusedPath::Inside(path.clone()), target.touch, reason, step);
         if policy == OnUndeclared::Kill {
@@ -228,6 +255,13 @@ impl Supervisor {
             end(case.now, &case.live.id, Part::Agent, how, EndReason::Undeclared { path: path.clone() }, step);
         }
         answer
+    }
+
+    /// Another one that may write the path without a lock on it, and why.
+    fn admitted_elsewhere(&self, seat: Seat, path: &RepoPath) -> Option<(Seat, Admission)> {
+        let others = self.all_live().filter(|&(other, _)| other != seat);
+        let mut admitted = others.filter_map(|(other, live)| Some((other, *live.admitted.get(path)?)));
+        admitted.find(|(_, how)| *how != Admission::Ignored)
     }
 
     /// A shim refused something by itself.
@@ -251,14 +285,11 @@ impl Supervisor {
 
     /// What a tree was let write. Of what git ignores nothing is remembered.
     pub(super) fn wrote(&self, case: Case<'_>, part: Part, paths: &[RepoPath], step: &mut Step) {
-        let live = case.live;
+        let (live, claim) = (case.live, &self.agent_plan(case.seat).claim);
         let news = |path: &&RepoPath| {
             let known = live.wrote.contains(*path) && !live.busy.contains(*path);
-            let ignored = || {
-                live.admitted.get(*path) == Some(&Admission::Ignored)
-                    || live.roams.iter().any(|directory| path.is_within(directory))
-            };
-            !known && !ignored()
+            let own = || claim.exclusive_matches(path) || live.locked.contains(*path);
+            !known && (own() || !is_ignored(live, path))
         };
         let paths: Vec<RepoPath> =
             if part == Part::Agent { paths.iter().filter(news).cloned().collect() } else { Vec::new() };
@@ -293,6 +324,12 @@ fn may_write(live: &Live, part: Part) -> bool {
         Part::Verify => matches!(live.stage, Stage::Verifying { .. }),
     };
     runs && live.ending.is_none()
+}
+
+/// Was it, or a directory that it lies in, admitted as ignored?
+fn is_ignored(live: &Live, path: &RepoPath) -> bool {
+    let mut ancestors = std::iter::successors(Some(path.clone()), RepoPath::parent);
+    ancestors.any(|path| live.admitted.get(&path) == Some(&Admission::Ignored))
 }
 
 /// A directory is nothing to git: it need not be kept, and is not missed.

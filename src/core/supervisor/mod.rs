@@ -193,7 +193,7 @@ impl Supervisor {
             Event::Interrupted(by) => self.interrupt(now, *by, &mut step),
             Event::Surveyed { unattributed } => self.survey_done(now, unattributed, &mut step),
             Event::Asked { id, part, call, targets } => {
-                self.asked(now, &Call { id, part: *part, call: *call, targets }, &mut step);
+                self.asked(now, &Call { id, part: *part, number: *call, targets }, &mut step);
             }
             Event::OutsideWrite { paths } => self.outside_write(now, paths, &mut step),
             Event::ResolveAsked { conflict, wish } => self.resolve_asked(now, *conflict, wish, &mut step),
@@ -262,7 +262,7 @@ impl Supervisor {
 
     fn with_look<T>(&self, f: impl FnOnce(&Look<'_>) -> T) -> T {
         let paused = |runner: &RunnerName| self.is_paused(runner);
-        let extra = |seat: Seat| self.agents[seat].live().map_or(&self.agents[seat].added, |live| &live.locked);
+        let extra = |seat: Seat| self.agents[seat].live().map_or(&self.agents[seat].added, |live| &live.held);
         f(&Look { plan: &self.plan, order: &self.order, leases: &self.leases, paused: &paused, extra: &extra })
     }
 }

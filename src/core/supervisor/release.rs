@@ -4,6 +4,8 @@
 //! Invariant: whoever gives back a lease goes through [`Supervisor::release`], and an agent's end
 //! reaches each of its dependents once.
 
+use std::collections::BTreeSet;
+
 use super::Supervisor;
 use super::state::{Lifecycle, Stage, Wait};
 use super::timers::Timer;
@@ -11,6 +13,7 @@ use crate::core::effect::Purpose;
 use crate::core::ids::{AgentId, Attempt};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
+use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::EndReason;
 use crate::core::record::RequeueReason;
@@ -64,6 +67,7 @@ impl Supervisor {
                 self.agents[seat].latest.ended_at = Some(at);
             }
         }
+        let held = self.agents[seat].live().map(|live| live.held.clone()).unwrap_or_default();
         self.release(seat);
         self.queue.leave(seat);
         self.waiting.remove(&seat);
@@ -83,7 +87,7 @@ impl Supervisor {
             self.failures = self.failures.saturating_add(1);
         }
         if matches!(reason, Some(EndReason::Survivors { .. })) {
-            self.doom_rivals(seat, agent);
+            self.doom_rivals(seat, &held, agent);
         }
         if completed {
             self.satisfy_dependents(seat, |edge_waits| edge_waits);
@@ -94,8 +98,9 @@ impl Supervisor {
 
     /// Gives lease, locks and slot back, and lets whoever waited for them be looked at again.
     pub(super) fn release(&mut self, seat: Seat) {
-        let Some(id) = self.agents[seat].live().map(|live| live.id.clone()) else { return };
-        self.pass_on(&id);
+        if self.agents[seat].live().is_none() {
+            return;
+        }
         let runner = self.agent_plan(seat).runner.clone();
         self.timers.clear_watches(seat);
         self.leases.release(seat, &runner);
@@ -154,10 +159,14 @@ impl Supervisor {
 
     /// Processes of it live on, so its locks pass to nobody: whoever waits for an overlapping claim
     /// will not start.
-    fn doom_rivals(&mut self, seat: Seat, agent: &AgentId) {
+    fn doom_rivals(&mut self, seat: Seat, held: &BTreeSet<RepoPath>, agent: &AgentId) {
         let claim = &self.agent_plan(seat).claim;
-        let rivals: Vec<Seat> =
-            self.waiting.iter().copied().filter(|&other| claim.excludes(&self.agent_plan(other).claim)).collect();
+        let is_rival = |&other: &Seat| {
+            let (theirs, added) = (&self.agent_plan(other).claim, &self.agents[other].added);
+            let meets = |path: &RepoPath| theirs.locks(path) || added.contains(path);
+            claim.excludes(theirs) || held.iter().any(meets) || added.iter().any(|path| claim.locks(path))
+        };
+        let rivals: Vec<Seat> = self.waiting.iter().copied().filter(is_rival).collect();
         for rival in rivals {
             self.doomed.entry(rival).or_insert_with(|| agent.clone());
         }

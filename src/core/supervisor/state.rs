@@ -99,8 +99,8 @@ pub(super) struct Live {
     pub(super) locked: BTreeSet<RepoPath>,
     /// Paths that it may write without a lock.
     pub(super) admitted: BTreeMap<RepoPath, Admission>,
-    /// Ignored directories beneath which it need not ask.
-    pub(super) roams: BTreeSet<RepoPath>,
+    /// Both, save what git ignores: nobody else may lock any of these while it lives.
+    pub(super) held: BTreeSet<RepoPath>,
     /// Conflicts that it caused and that nobody has decided yet.
     pub(super) contested: BTreeSet<ConflictId>,
 }
@@ -216,9 +216,9 @@ impl Live {
             wrote: BTreeSet::new(),
             busy: BTreeSet::new(),
             refreshed: BTreeMap::new(),
+            held: added.clone(),
             locked: added,
             admitted: BTreeMap::new(),
-            roams: BTreeSet::new(),
             contested: BTreeSet::new(),
         }
     }

@@ -154,8 +154,13 @@ impl Supervisor {
             }
         }
         if self.phases.left[phase] == 0 {
+            let last = phase + 1 == self.phases.left.len();
+            if last && self.conflicts.iter().any(|conflict| conflict.verification.is_none()) {
+                // The run is not over before every contested file was looked at.
+                return;
+            }
             step.note(now, Fact::PhaseEnded { phase, completed: self.phases.failed[phase] == 0 });
-            if phase + 1 == self.phases.left.len() {
+            if last {
                 step.ask(Effect::Survey);
             }
         } else if !self.phases.is_open {
