@@ -228,16 +228,17 @@ fn reading(bench: &Bench, table: &mut Table) {
 }
 
 fn stopped(bench: &Bench, table: &mut Table) {
+    shell(&bench.ws(), "for d in $(seq 200); do mkdir -p stopped/d$d; done");
     let (watch, wakes) = bench.start();
     let before = watch.epoch();
     // The last line is run whatever came of the others: nobody else would wake us.
     let script = "kill -STOP $PPID
-        for d in $(seq 200); do mkdir -p stopped/d$d; for f in $(seq 100); do : > stopped/d$d/f$f; done; done
+        for d in $(seq 200); do for f in $(seq 100); do : > stopped/d$d/f$f; done; mkdir stopped/d$d/new; done
         kill -CONT $PPID";
     shell(&bench.ws(), script);
     let gap = drain(&watch, &wakes).is_none() && watch.epoch() != before && watch.epoch() == watch.epoch();
     table.count("stopped during 20,000 creations: gap told", u64::from(gap), 1);
-    let probes: BTreeSet<_> = (1..=200).map(|d| format!("stopped/d{d}/probe")).collect();
+    let probes: BTreeSet<_> = (1..=200).map(|d| format!("stopped/d{d}/new/probe")).collect();
     for probe in &probes {
         fs::write(bench.ws().join(probe), "text").unwrap();
     }
