@@ -228,17 +228,20 @@ fn reading(bench: &Bench, table: &mut Table) {
 }
 
 fn stopped(bench: &Bench, table: &mut Table) {
+    shell(&bench.ws(), "for d in $(seq 200); do mkdir -p stopped/d$d; done");
     let (watch, wakes) = bench.start();
     let before = watch.epoch();
     // The last line is run whatever came of the others: nobody else would wake us.
     let script = "kill -STOP $PPID
-        for d in $(seq 200); do mkdir -p stopped/d$d; for f in $(seq 100); do : > stopped/d$d/f$f; done; done
+        for d in $(seq 200); do for f in $(seq 100); do : > stopped/d$d/f$f; done; mkdir stopped/d$d/new; done
         kill -CONT $PPID";
     shell(&bench.ws(), script);
     let gap = drain(&watch, &wakes).is_none() && watch.epoch() != before && watch.epoch() == watch.epoch();
     table.count("stopped during 20,000 creations: gap told", u64::from(gap), 1);
-    let probes: BTreeSet<_> = (1..=200).map(|d| format!("stopped/d{d}/probe")).collect();
-    probes.iter().for_each(|probe| fs::write(bench.ws().join(probe), "text").unwrap());
+    let probes: BTreeSet<_> = (1..=200).map(|d| format!("stopped/d{d}/new/probe")).collect();
+    for probe in &probes {
+        fs::write(bench.ws().join(probe), "text").unwrap();
+    }
     let seen = drain(&watch, &wakes).unwrap_or_default();
     let missed = probes.iter().filter(|p| !seen.contains(&RepoPath::new(p.as_bytes()).unwrap())).count();
     table.count("and of the 200 new directories are not watched after", missed as u64, 0);

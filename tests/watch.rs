@@ -410,7 +410,7 @@ fn an_overflow_is_a_gap_and_a_new_start() {
     fs::write(ws.join("second"), "text").unwrap();
     let mode = fs::Permissions::from_mode(0o600);
     // In turns: the kernel merges what is the same as the last.
-    let in_turns = |n: usize| ws.join(if n % 2 == 0 { "first" } else { "second" });
+    let in_turns = |n: usize| ws.join(if n.is_multiple_of(2) { "first" } else { "second" });
     (0..=limit).for_each(|n| fs::set_permissions(in_turns(n), mode.clone()).unwrap());
     fs::create_dir_all(ws.join("unseen/deep")).unwrap();
     let lost = cookie(&watch);
@@ -533,7 +533,9 @@ fn whatever_is_done_to_directories_all_are_watched_after() {
             let dirs = directories_below(&bench.path(""));
             let probes: BTreeSet<_> = dirs.iter().map(|dir| format!("{dir}/probe{round}")).collect();
             let probes: BTreeSet<_> = probes.iter().map(|probe| probe.trim_start_matches('/').to_owned()).collect();
-            probes.iter().for_each(|probe| bench.write(probe));
+            for probe in &probes {
+                bench.write(probe);
+            }
             assert_eq!(bench.touched(), probes, "seed {seed}, round {round}");
             let until = clock::now() + PATIENCE;
             while bench.watch().stats().directories != dirs.len() {

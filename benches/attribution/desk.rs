@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 /// How long a writer waits for anything.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// What in a change git would record: content, type, the executable bit; or what it would not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use crate::snapshot::{Difference, Snapshot};
 use crate::writer;
 
 /// The longest that a run may take.
-const LONGEST: Duration = Duration::from_mins(3);
+const LONGEST: Duration = Duration::from_mins(6);
 
 pub(crate) const SUPERVISE: &str = env!("CARGO_BIN_EXE_supervise");
 
@@ -143,7 +143,7 @@ fn git(root: &Path, args: &[&str]) -> Result<String, Fault> {
 fn session_text(scenario: &Scenario, root: &Path, sync: &Path, quick: bool) -> Result<String, Fault> {
     let party = scenario.party();
     let mut text = format!(
-        "[session]\nname = \"attribution\"\nmax_concurrent = {}\n\n[defaults]\ntimeout = \"2m\"\ngrace = \"2s\"\n\
+        "[session]\nname = \"attribution\"\nmax_concurrent = {}\n\n[defaults]\ntimeout = \"5m\"\ngrace = \"2s\"\n\
          on_undeclared = \"deny\"\non_conflict = \"deny\"\n",
         party.len()
     );

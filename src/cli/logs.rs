@@ -21,6 +21,7 @@ use crate::session::RunnerKind;
 /// Print what an agent said and did
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub struct LogsArgs {
     #[command(flatten)]
     pub agent: OneAgent,

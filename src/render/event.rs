@@ -96,6 +96,10 @@ impl EventLines {
         let palette = self.setting.palette;
         let time = palette.paint(Tone::Quiet, self.setting.clock(at));
         let who = pad(&truncate(&line.who, self.column), self.column);
+        if line.verb.ends_with(':') {
+            // What one knows how to look for stands in one piece: `CONFLICT: a and b …`.
+            return format!("{time}  {who}  {} {}", palette.paint(line.tone, line.verb), line.details);
+        }
         let verb = palette.paint(line.tone, pad(line.verb, VERB));
         format!("{time}  {who}  {verb}  {}", line.details).trim_end().to_owned()
     }

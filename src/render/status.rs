@@ -164,14 +164,13 @@ impl<'a> Out<'a> {
         };
         self.line(&format!("{done} of {total} completed, on {branch}"));
         let note = match going {
-            Going::On => None,
             Going::Silent => Some("The supervisor does not answer; this is what it last wrote down.".to_owned()),
             Going::Over if view.state == RunState::Interrupted && unfinished(view) => Some(format!(
                 "The supervisor is gone and did not finish the run; the states are those that it last wrote down. \
                  What agents had changed is in the tree: {} status",
                 self.setting.git
             )),
-            Going::Over => None,
+            Going::On | Going::Over => None,
         };
         for line in note.map_or_else(Vec::new, |note| wrap(&note, self.width, 0)) {
             let line = self.setting.palette.paint(Tone::Warning, line);
@@ -260,10 +259,8 @@ impl<'a> Out<'a> {
 
     /// What was refused to it, and why.
     fn denied(&mut self, agent: &AgentView) {
-        let room = self.room();
         for denied in agent.denied.iter().take(ITEMS) {
-            let text = format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why));
-            self.detail("denied", &truncate(&text, room));
+            self.prose("denied", &format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why)));
         }
         if agent.denied.len() > ITEMS {
             self.detail("", &format!("… and {} more; `--format json` has all of them", agent.denied.len() - ITEMS));

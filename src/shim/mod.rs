@@ -3,6 +3,7 @@
 //! It leads a session of its own and is the subreaper of everything under it, so that no descendant
 //! gets away: not by `setsid`, not by a double fork. Its standard input is a socket to the
 //! supervisor, which is the lifeline too: when the other end closes, the tree is ended.
+//! Its gate judges what the tree would write.
 //!
 //! Invariant: when a shim ends by itself, its tree is empty (or the exit record names who is left),
 //! the logs are whole, and the exit record is written. It never waits for the supervisor while the

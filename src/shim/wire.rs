@@ -437,7 +437,9 @@ impl Input<'_> {
     }
 
     fn started(&mut self) -> Option<Report> {
-        Some(Report::Started { pid: self.u32()?, start: self.u64()?, gated: gate::gated(self)? })
+        let (pid, start) = (self.u32()?, self.u64()?);
+        let gated = if self.flag()? { Some(gate::gated(self)?) } else { None };
+        Some(Report::Started { pid, start, gated })
     }
 
     fn launch(&mut self) -> Option<Launch> {

@@ -21,6 +21,7 @@ fn a_run_whose_supervisor_was_killed_is_shown_as_it_was_left() {
     run.kill();
     let told = finish(follow, Duration::from_secs(20)).expect(0);
     assert!(told.stdout.contains("started"), "{}", told.stdout);
+    repo.assert_no_survivors();
     let human = supervise(&repo, &["status"]).expect(0);
     insta::assert_snapshot!("a_run_whose_supervisor_was_killed", normal(&human.stdout, &repo));
     let json = supervise(&repo, &["status", "--format", "json"]).expect(0).json();

@@ -176,3 +176,65 @@ fn output_of_a_runner_is_told_in_words() {
     let raw = supervise(&repo, &["logs", "a", "--raw"]).expect(0).stdout;
     assert!(raw.starts_with("{\"type\":\"thread.started\""), "{raw}");
 }
+
+/// Two agents, the second of which writes into the first one's file and leaves the decision to a person.
+fn undecided(repo: &TestRepo) -> Option<Run<'_>> {
+    let session = head(repo, "max_concurrent = 2")
+        + &patient("holder", "[\"src/\"]", "echo holder > src/x", "grace = \"1s\"")
+        + &patient(
+            "writer",
+            "[\"docs/\"]",
+            "until test -e src/x; do sleep 0.02; done; echo writer > src/x",
+            "on_conflict = \"manual\"\ngrace = \"1s\"",
+        );
+    let run = Run::start(repo, &session, "holder");
+    let layers = supervise(repo, &["status", "--format", "json"]).expect(0).json()["layers"].clone();
+    if layers["gate"] != true {
+        eprintln!("left out: without the gate no write is refused, and nobody is certain to have written");
+        return None;
+    }
+    let open = || !supervise(repo, &["conflicts", "--format", "json"]).expect(0).json()["conflicts"][0].is_null();
+    assert!(super::eventually(Duration::from_secs(30), open), "no conflict was found");
+    Some(run)
+}
+
+#[test]
+fn an_open_conflict_waits_for_a_person_who_keeps_the_holder() {
+    let repo = TestRepo::with(&[("src/y", ""), ("docs/y", "")]);
+    let Some(run) = undecided(&repo) else { return };
+    let told = supervise(&repo, &["conflicts"]).expect(0).stdout;
+    assert!(told.contains("conflict 1 open"), "{told}");
+    assert!(told.contains("supervise resolve 1 --keep holder --terminate writer"), "{told}");
+    let strangers = supervise(&repo, &["resolve", "--keep", "holder", "--terminate", "holder"]).expect(2);
+    assert!(strangers.stderr.contains("conflict 1 is between writer and holder"), "{}", strangers.stderr);
+    let unknown = supervise(&repo, &["resolve", "7", "--wait"]).expect(2);
+    assert!(unknown.stderr.contains("there is no conflict 7"), "{}", unknown.stderr);
+
+    let decided = supervise(&repo, &["resolve", "--keep", "holder", "--terminate", "writer"]).expect(0);
+    assert!(decided.stdout.contains("conflict 1 is decided"), "{}", decided.stdout);
+    until(&run, "writer", "TERMINATED");
+    let again = supervise(&repo, &["resolve", "1", "--wait"]).expect(2);
+    assert!(again.stderr.contains("conflict 1 is resolved already"), "{}", again.stderr);
+    go(&repo);
+    run.finish().expect(1);
+    assert_eq!(repo.git(&["show", "HEAD:src/x"]), "holder\n");
+    let told = supervise(&repo, &["timeline"]).expect(0).stdout;
+    assert!(told.contains("CONFLICT: holder and writer both modifying src/x"), "{told}");
+    let json = supervise(&repo, &["conflicts", "--format", "json"]).expect(0).json();
+    assert_eq!(json["conflicts"][0]["resolution"], "end_writer");
+    assert_eq!(json["conflicts"][0]["decided_by"], "person");
+    assert_eq!(json["conflicts"][0]["verified"], true);
+}
+
+#[test]
+fn a_person_may_let_the_writer_wait() {
+    let repo = TestRepo::with(&[("src/y", ""), ("docs/y", "")]);
+    let Some(run) = undecided(&repo) else { return };
+    supervise(&repo, &["resolve", "1", "--wait"]).expect(0);
+    until(&run, "writer", "BLOCKED");
+    go(&repo);
+    run.finish().expect(0);
+    assert_eq!(repo.git(&["show", "HEAD:src/x"]), "writer\n");
+    let json = supervise(&repo, &["conflicts", "--format", "json"]).expect(0).json();
+    assert_eq!(json["conflicts"][0]["resolution"], "writer_waits");
+}

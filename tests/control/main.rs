@@ -1,6 +1,6 @@
 //! Looking at a run from outside, and asking its supervisor: real runs, live and over, the real
 //! socket, and peers that behave in every wrong way.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod dead;
 mod live;
@@ -50,11 +50,10 @@ impl<'r> Run<'r> {
         support::finish(self.child.take().unwrap(), Duration::from_secs(30))
     }
 
-    /// Kills the supervisor, and waits until the shims have ended what it ran.
+    /// Kills the supervisor; its shims end what it ran.
     fn kill(mut self) {
         support::signal(self.child(), "KILL");
         self.child.take().unwrap().wait().unwrap();
-        self.repo.assert_no_survivors();
     }
 }
 

@@ -71,9 +71,7 @@ fn a_commit_of_the_user_to_another_path_is_built_upon() {
 /// being verified; and whether it would complete or not, his version stays on branch and disk.
 #[test]
 fn a_commit_of_the_user_to_the_agents_path_wins() {
-    for (verify, exit, expected) in
-        [(false, 0, "changed_underneath"), (true, 0, "changed_underneath"), (false, 1, "exit")]
-    {
+    for (verify, exit, expected) in [(false, 0, "outside_edit"), (true, 0, "changed_underneath"), (false, 1, "exit")] {
         let repo = TestRepo::with(&[("a", "before\n")]);
         let gate = Gate::new(&repo);
         let session = if verify {
@@ -129,9 +127,11 @@ fn what_the_user_staged_meanwhile_stays_staged_and_is_told() {
     let gate = Gate::new(&repo);
     let session = sh("a", "a", &format!("echo agent > a; {}", gate.script()), "");
     let ended = with_a_busy_user(&repo, &gate, &session, || {
-        repo.write("a", "staged\n");
-        repo.git(&["add", "a"]);
-        repo.write("a", "agent\n");
+        // The index alone: an edit of the file would be an edit from outside.
+        let blob = repo.tmp().join("staged");
+        std::fs::write(&blob, "staged\n").unwrap();
+        let id = repo.git(&["hash-object", "-w", blob.to_str().unwrap()]);
+        repo.git(&["update-index", "--cacheinfo", &format!("100644,{},a", id.trim())]);
     });
     let ended = ended.expect(0);
     assert_eq!(repo.git(&["show", "HEAD:a"]), "agent\n");
@@ -258,7 +258,8 @@ fn repositories_within_are_reported_with_their_agent_and_not_descended_into() {
     let before = repo.git(&["rev-parse", "HEAD:d/sub"]);
     let script = "echo x > d/a; cd d; echo 2 > sub/f; git -C sub -c user.name=x -c user.email=x commit -qam in; \
                   git init -q nest; echo 1 > nest/f";
-    let ended = repo.run(&sh("a", "d/", script, ""), &[]).expect(0);
+    // The gate lets no agent write a submodule's git directory.
+    let ended = repo.run(&sh("a", "d/", script, ""), &["--no-gate"]).expect(0);
     assert_eq!(repo.files_of("feat(a): a"), ["d/a"]);
     assert_eq!(repo.git(&["rev-parse", "HEAD:d/sub"]), before);
     assert!(ended.stdout.contains("in the tree, not committed: d/nest, d/sub"), "{}", ended.stdout);

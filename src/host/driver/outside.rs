@@ -50,7 +50,10 @@ impl Outside {
     /// A tree was let do this.
     pub(super) fn allowed(&mut self, id: &AttemptId, calls: &[(RepoPath, Tally)]) {
         for (path, tally) in calls {
-            self.explained.entry(path.clone()).or_default().add(*tally);
+            let known = self.explained.entry(path.clone()).or_default();
+            known.add(*tally);
+            // A file that is renamed while it is open is closed under its new name.
+            known.add(Tally { closes: tally.moves_in, ..Tally::default() });
         }
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.wrote.extend(calls.iter().map(|(path, _)| path.clone()));
@@ -150,6 +153,16 @@ mod tests {
         outside.gap(&id());
         assert_eq!(outside.of_attempt(&id(), &closes(4)), [], "nothing can be said after a gap");
         assert!(!outside.saw_all(&id(), Some(7)));
+    }
+
+    #[test]
+    fn a_file_may_be_renamed_before_it_is_closed() {
+        let mut outside = Outside::default();
+        outside.begins(&id(), Some(7));
+        outside.allowed(&id(), &[(path("f"), Tally::of(Touch::MoveIn, There::File))]);
+        let seen = |closes| vec![(path("f"), Tally { moves_in: 1, closes, ..Tally::default() })];
+        assert_eq!(outside.of_attempt(&id(), &seen(1)), []);
+        assert_eq!(outside.of_attempt(&id(), &seen(2)), [path("f")]);
     }
 
     #[test]

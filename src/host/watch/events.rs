@@ -270,7 +270,9 @@ impl Reader {
                 let from = self.departures.iter().position(|gone| gone.number == number);
                 let from = from.map(|at| self.departures.swap_remove(at).wd);
                 if RepoPath::new(path).is_ok_and(|path| (self.ignored)(&path)) {
-                    from.into_iter().for_each(|from| self.unwatch(from));
+                    if let Some(from) = from {
+                        self.unwatch(from);
+                    }
                     return;
                 }
                 if let Some(from) = from {

@@ -42,6 +42,15 @@ struct Entry {
     whole: bool,
 }
 
+/// What was said, and not yet answered by [`Ledger::take`].
+#[derive(Debug, PartialEq, Eq)]
+enum Telling {
+    Nothing,
+    Told,
+    /// A gap is still to be said.
+    Gap,
+}
+
 #[derive(Debug)]
 pub(super) struct Ledger {
     entries: BTreeMap<Key, Entry>,
@@ -54,9 +63,7 @@ pub(super) struct Ledger {
     /// A walk of everything is under way.
     walking: bool,
     degraded: Option<Degraded>,
-    /// A wake-up was sent and not yet answered by [`Ledger::take`].
-    told: bool,
-    gap_untold: bool,
+    telling: Telling,
     cookies: BTreeSet<u64>,
     /// Read from the queue, and to be passed on.
     due: Vec<u64>,
@@ -78,8 +85,7 @@ impl Ledger {
             epoch: 0,
             walking: false,
             degraded: None,
-            told: false,
-            gap_untold: false,
+            telling: Telling::Nothing,
             cookies: BTreeSet::new(),
             due: Vec::new(),
             stats: WatchStats::default(),
@@ -128,7 +134,7 @@ impl Ledger {
     pub(super) fn gap(&mut self) {
         self.epoch += 1;
         self.stats.gaps += 1;
-        self.gap_untold = true;
+        self.telling = Telling::Gap;
         self.everything = true;
         self.forget_fresh();
     }
@@ -183,7 +189,9 @@ impl Ledger {
     }
 
     pub(super) fn take(&mut self) -> Touched {
-        self.told = false;
+        if self.telling == Telling::Told {
+            self.telling = Telling::Nothing;
+        }
         let seen = self.forget_fresh();
         if std::mem::take(&mut self.everything) { Touched::Everything } else { Touched::Paths(seen) }
     }
@@ -226,13 +234,13 @@ impl Ledger {
     /// What is to be said now; with `cookies` those that are due as well. At most one wake-up for
     /// touched paths is on its way at a time.
     pub(super) fn wakes(&mut self, cookies: bool, out: &mut Vec<Wake>) {
-        if std::mem::take(&mut self.gap_untold) {
-            self.told = true;
-            out.push(Wake::Gap);
+        match self.telling {
+            Telling::Gap => out.push(Wake::Gap),
+            Telling::Nothing if !self.fresh.is_empty() => out.push(Wake::Touched),
+            Telling::Nothing | Telling::Told => {}
         }
-        if !self.told && !self.fresh.is_empty() {
-            self.told = true;
-            out.push(Wake::Touched);
+        if !out.is_empty() {
+            self.telling = Telling::Told;
         }
         if cookies {
             out.extend(self.due.drain(..).map(Wake::Cookie));

@@ -56,6 +56,7 @@ pub(super) enum Subject {
 
 /// What of the flags of open(2) matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a call; they are independent")]
 pub(super) struct Opening {
     /// Through the descriptor can be written.
     pub(super) writes: bool,
@@ -124,12 +125,12 @@ impl<M: Memory> Reader<'_, M> {
             Call::Rename => self.rename((Base::Cwd, a[0]), (Base::Cwd, a[1]), 0),
             Call::Renameat => self.rename((base(a[0]), a[1]), (base(a[2]), a[3]), 0),
             Call::Renameat2 => self.rename((base(a[0]), a[1]), (base(a[2]), a[3]), int(a[4]).cast_unsigned()),
-            Call::Mkdir => self.new(Base::Cwd, a[0], Touch::MakeDirectory),
-            Call::Mkdirat => self.new(base(a[0]), a[1], Touch::MakeDirectory),
-            Call::Symlink => self.new(Base::Cwd, a[1], Touch::Make),
-            Call::Symlinkat => self.new(base(a[1]), a[2], Touch::Make),
-            Call::Mknod => self.new(Base::Cwd, a[0], Touch::Make),
-            Call::Mknodat => self.new(base(a[0]), a[1], Touch::Make),
+            Call::Mkdir => self.make(Base::Cwd, a[0], Touch::MakeDirectory),
+            Call::Mkdirat => self.make(base(a[0]), a[1], Touch::MakeDirectory),
+            Call::Symlink => self.make(Base::Cwd, a[1], Touch::Make),
+            Call::Symlinkat => self.make(base(a[1]), a[2], Touch::Make),
+            Call::Mknod => self.make(Base::Cwd, a[0], Touch::Make),
+            Call::Mknodat => self.make(base(a[0]), a[1], Touch::Make),
             Call::Bind => self.bind(),
             Call::Rmdir => self.remove(Base::Cwd, a[0], true),
             Call::Unlink => self.remove(Base::Cwd, a[0], false),
@@ -207,7 +208,7 @@ impl<M: Memory> Reader<'_, M> {
         Ok(Act::Open { at, how })
     }
 
-    fn new(&self, base: Base, address: u64, touch: Touch) -> Result<Act, MemoryError> {
+    fn make(&self, base: Base, address: u64, touch: Touch) -> Result<Act, MemoryError> {
         Ok(Act::New { at: self.path(base, address, Last::NoFollow)?, touch })
     }
 

@@ -182,8 +182,8 @@ mod tests {
         sighting(touch, Place::Inside(path(text)))
     }
 
-    fn check(all: &[Sighting], expected: Verdict) {
-        assert_eq!(rules().decide(all, &BTreeSet::new()), expected, "{all:?}");
+    fn check(all: &[Sighting], expected: &Verdict) {
+        assert_eq!(rules().decide(all, &BTreeSet::new()), *expected, "{all:?}");
     }
 
     fn refused(at: usize, why: RefusalReason) -> Verdict {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn one_path() {
         use Touch::{Change, MoveOut, Open, Remove, RemoveDirectory};
-        let of = |touch, text, expected| check(&[inside(touch, text)], expected);
+        let of = |touch, text, expected: Verdict| check(&[inside(touch, text)], &expected);
         of(Open, "src/a.rs", Verdict::Go);
         of(Remove, "docs/a.md", Verdict::Go);
         of(Open, "docs/a/b.md", Verdict::Ask(vec![0]));
@@ -210,24 +210,24 @@ mod tests {
         of(MoveOut, "sub", refused(0, RefusalReason::Git));
         of(Change, "sub", Verdict::Ask(vec![0]));
         for place in [Place::Outside, Place::Nameless, Place::Root] {
-            check(&[sighting(Change, place)], Verdict::Go);
+            check(&[sighting(Change, place)], &Verdict::Go);
         }
-        check(&[sighting(Change, Place::Git)], refused(0, RefusalReason::Git));
-        check(&[sighting(MoveOut, Place::Root)], refused(0, RefusalReason::Git));
-        check(&[sighting(RemoveDirectory, Place::Root)], refused(0, RefusalReason::Git));
-        check(&[], Verdict::Go);
+        check(&[sighting(Change, Place::Git)], &refused(0, RefusalReason::Git));
+        check(&[sighting(MoveOut, Place::Root)], &refused(0, RefusalReason::Git));
+        check(&[sighting(RemoveDirectory, Place::Root)], &refused(0, RefusalReason::Git));
+        check(&[], &Verdict::Go);
     }
 
     #[test]
     fn all_paths_of_a_call_must_be_allowed() {
         use Touch::{MoveIn, MoveOut};
         let pair = |from, to| [inside(MoveOut, from), inside(MoveIn, to)];
-        check(&pair("src/a", "src/b"), Verdict::Go);
-        check(&pair("src/a", "b"), Verdict::Ask(vec![1]));
-        check(&pair("a", "src/b"), Verdict::Ask(vec![0]));
-        check(&pair("a", "b"), Verdict::Ask(vec![0, 1]));
-        check(&pair("a", "b.lock"), refused(1, RefusalReason::Denied));
-        check(&[inside(MoveOut, "src/a"), sighting(MoveIn, Place::Outside)], Verdict::Go);
+        check(&pair("src/a", "src/b"), &Verdict::Go);
+        check(&pair("src/a", "b"), &Verdict::Ask(vec![1]));
+        check(&pair("a", "src/b"), &Verdict::Ask(vec![0]));
+        check(&pair("a", "b"), &Verdict::Ask(vec![0, 1]));
+        check(&pair("a", "b.lock"), &refused(1, RefusalReason::Denied));
+        check(&[inside(MoveOut, "src/a"), sighting(MoveIn, Place::Outside)], &Verdict::Go);
         let settled = BTreeSet::from([0]);
         assert_eq!(rules().decide(&pair("a", "b"), &settled), Verdict::Ask(vec![1]));
         assert_eq!(rules().decide(&pair("a", "src/b"), &settled), Verdict::Go);

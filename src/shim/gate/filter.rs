@@ -148,7 +148,7 @@ mod tests {
         data.extend(number.to_le_bytes());
         data.extend(arch.to_le_bytes());
         data.extend(0u64.to_le_bytes());
-        arguments.iter().for_each(|argument| data.extend(argument.to_le_bytes()));
+        data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
         let (mut accumulator, mut at) = (0, 0);
         loop {
             let Instruction { code, yes, no, value } = program[at];
@@ -198,8 +198,12 @@ mod tests {
                 Machine::X86_64 => (&[0, 1, 3, 9, 35, 56, 57, 59, 202, 262, 332], &[1000, 470, 512, 547]),
                 Machine::Aarch64 => (&[57, 62, 63, 64, 79, 98, 220, 221, 222, 291], &[1000, 470]),
             };
-            common.iter().for_each(|number| check(machine, *number, [u64::MAX; 6], ALLOW));
-            strangers.iter().for_each(|number| check(machine, *number, NO, FAIL | ENOSYS));
+            for number in common {
+                check(machine, *number, [u64::MAX; 6], ALLOW);
+            }
+            for number in strangers {
+                check(machine, *number, NO, FAIL | ENOSYS);
+            }
         }
     }
 

@@ -221,7 +221,9 @@ impl Gate {
     /// What the supervisor says to a question, and what it will not be asked again. An answer that
     /// comes too late changes nothing but that.
     pub(super) fn answer(&mut self, call: CallId, answer: Answer, grants: Vec<Grant>, now: Instant) {
-        grants.into_iter().for_each(|grant| self.rules.grant(grant));
+        for grant in grants {
+            self.rules.grant(grant);
+        }
         let Some(mut pending) = self.take(call) else { return };
         match answer {
             Answer::Allow => {

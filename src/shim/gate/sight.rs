@@ -38,7 +38,7 @@ pub(super) fn look(workspace: &mut Workspace, tid: u32, act: &Act) -> Result<Vec
     match act {
         Act::Nothing => Ok(Vec::new()),
         Act::Open { at, how } => eye.open(at, *how),
-        Act::New { at, touch } => eye.new(at, *touch),
+        Act::New { at, touch } => eye.make(at, *touch),
         Act::Remove { at, directory } => eye.remove(at, *directory),
         Act::Rename { old, new, mode } => eye.rename(old, new, *mode),
         Act::Link { old, new } => eye.link(old, new),
@@ -82,7 +82,7 @@ impl Eye<'_> {
         Ok(vec![Sighting { tally, ..sighting(seen, Touch::Open) }])
     }
 
-    fn new(&mut self, at: &Subject, touch: Touch) -> Result<Vec<Sighting>, Blind> {
+    fn make(&mut self, at: &Subject, touch: Touch) -> Result<Vec<Sighting>, Blind> {
         let Some(seen) = self.at(at, touch)? else { return Ok(Vec::new()) };
         let free = seen.there == There::Nothing;
         Ok(if free { vec![sighting(seen, touch)] } else { Vec::new() })

@@ -60,7 +60,7 @@ pub(super) fn arm(command: &mut Command, filter: Vec<Instruction>, program: Prog
     let (ours, theirs) = UnixStream::pair()?;
     let enter = move || {
         match install(&filter) {
-            Ok((listener, killable)) => send(&theirs, Some(listener), if killable { KILLABLE } else { PLAIN })?,
+            Ok((listener, killable)) => send(&theirs, Some(&listener), if killable { KILLABLE } else { PLAIN })?,
             Err(error) => {
                 let _ = send(&theirs, None, FAILED);
                 return Err(error);
@@ -102,10 +102,10 @@ fn install(filter: &[Instruction]) -> io::Result<(OwnedFd, bool)> {
     Ok((unsafe { OwnedFd::from_raw_fd(listener) }, killable))
 }
 
-fn send(socket: &UnixStream, listener: Option<OwnedFd>, word: u8) -> io::Result<()> {
+fn send(socket: &UnixStream, listener: Option<&OwnedFd>, word: u8) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = listener.as_ref().map(|listener| [listener.as_fd()]);
+    let descriptors = listener.map(|listener| [listener.as_fd()]);
     if let Some(descriptors) = &descriptors {
         control.push(SendAncillaryMessage::ScmRights(descriptors));
     }
@@ -210,8 +210,9 @@ impl Listener {
             };
         }
         // id; pid and flags; number and architecture; instruction pointer; arguments.
-        let [id, process, call, _, a, b, c, d, e, f, ..] = self.notification[..] else { return Ok(None) };
-        Ok(Some(Notification { id, tid: low(process), number: low(call), arguments: [a, b, c, d, e, f] }))
+        let [id, process, call, _, rest @ ..] = &*self.notification else { return Ok(None) };
+        let Some(arguments) = rest.first_chunk() else { return Ok(None) };
+        Ok(Some(Notification { id: *id, tid: low(*process), number: low(*call), arguments: *arguments }))
     }
 
     /// Whether the call still waits: only then is what was read of its process about it.
@@ -248,5 +249,6 @@ impl AsFd for Listener {
 
 /// The lower half: both machines are little-endian.
 fn low(word: u64) -> u32 {
-    (word & u64::from(u32::MAX)) as u32
+    const HALF: u64 = 0xFFFF_FFFF;
+    (word & HALF) as u32
 }

@@ -68,7 +68,9 @@ type Take<T> = fn(&mut Input<'_>) -> Option<T>;
 
 pub(super) fn put_list<T>(out: &mut Vec<u8>, all: &[T], put: fn(&mut Vec<u8>, &T)) {
     put_count(out, all.len());
-    all.iter().for_each(|one| put(out, one));
+    for one in all {
+        put(out, one);
+    }
 }
 
 /// Collecting grows with what is there, whatever the count claims.
@@ -195,20 +197,15 @@ pub(super) fn answer(input: &mut Input<'_>) -> Option<(CallId, Answer, Vec<Grant
 }
 
 pub(super) fn put_gated(out: &mut Vec<u8>, gated: Option<Gated>) {
-    out.push(match gated {
-        None => 0,
-        Some(gated) => 1 | u8::from(gated.wait_killable) << 1 | u8::from(gated.sync_wake) << 2,
-    });
+    out.push(u8::from(gated.is_some()));
+    if let Some(gated) = gated {
+        out.push(u8::from(gated.wait_killable));
+        out.push(u8::from(gated.sync_wake));
+    }
 }
 
-pub(super) fn gated(input: &mut Input<'_>) -> Option<Option<Gated>> {
-    match input.byte()? {
-        0 => Some(None),
-        bits if bits & 1 == 1 && bits < 8 => {
-            Some(Some(Gated { wait_killable: bits & 2 != 0, sync_wake: bits & 4 != 0 }))
-        }
-        _ => None,
-    }
+pub(super) fn gated(input: &mut Input<'_>) -> Option<Gated> {
+    Some(Gated { wait_killable: input.flag()?, sync_wake: input.flag()? })
 }
 
 pub(super) fn put_terms(out: &mut Vec<u8>, terms: &GateTerms) {
@@ -229,7 +226,7 @@ pub(super) fn put_terms(out: &mut Vec<u8>, terms: &GateTerms) {
 pub(super) fn terms(input: &mut Input<'_>) -> Option<GateTerms> {
     Some(GateTerms {
         workspace: input.path()?,
-        forbidden: list(input, |input| input.path())?,
+        forbidden: list(input, directory)?,
         exclusive: list(input, pattern)?,
         deny: list(input, pattern)?,
         own: list(input, path)?,
@@ -237,6 +234,10 @@ pub(super) fn terms(input: &mut Input<'_>) -> Option<GateTerms> {
         scratch: list(input, path)?,
         answer_within: input.duration()?,
     })
+}
+
+fn directory(input: &mut Input<'_>) -> Option<PathBuf> {
+    input.path()
 }
 
 fn pattern(input: &mut Input<'_>) -> Option<PatternText> {
