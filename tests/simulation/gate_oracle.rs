@@ -446,7 +446,6 @@ impl Gate {
         };
         let priority = |plan: &AgentPlan| plan.rank.priority;
         let writer_first = (priority(writer), begun(&found.writer)) < (priority(holder), begun(&found.holder));
-        #[expect(clippy::match_same_arms, reason = "one line for each promise")]
         let expected = match policy {
             OnConflict::Wait => Resolution::WriterWaits,
             OnConflict::Priority if writer_first && endable => Resolution::RequeueHolder,
