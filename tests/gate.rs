@@ -340,8 +340,7 @@ fn busy_means_read_again_and_retry() {
             (if asked == 1 { Answer::Busy } else { Answer::Allow }, vec![])
         }));
         tree.output_has("ready").await;
-        tree.stale("mine/old");
-        // Orders arrive in order: when this is answered, the other has arrived as well.
+        tree.stale("mine/old").await;
         fs::write(bench.path("out/fifo"), "go\n").unwrap();
         assert_eq!(tree.ended().await, Exit::Code(0));
         assert_eq!(tree.output, b"ready\n2 mine/old\n2 theirs/f\n");

@@ -102,6 +102,8 @@ pub enum RefusalReason {
     NoAnswer,
     /// The tree is being ended.
     Ending,
+    /// It changed through somebody else; EBUSY, once.
+    Stale,
     /// A directory with more paths beneath it than can be judged at once.
     TooLarge,
 }

@@ -61,6 +61,7 @@ fn needs_a_word(agent: &AgentView) -> bool {
         || !agent.not_restored.is_empty()
         || !agent.in_tree.is_empty()
         || !agent.denied.is_empty()
+        || !agent.warned.is_empty()
 }
 
 struct Report<'a> {
@@ -179,6 +180,10 @@ impl Report<'_> {
             self.detail("asks for", &truncate(&text, self.width.saturating_sub(14)));
         }
         self.denied(agent);
+        if !agent.warned.is_empty() {
+            let paths = some_of(&agent.warned, PATHS);
+            self.prose("warned", &format!("written undeclared, allowed, not committed: {paths}; add them to `files`"));
+        }
         if !agent.in_tree.is_empty() {
             self.prose("left", &format!("in the tree, not committed: {}", some_of(&agent.in_tree, PATHS)));
         }

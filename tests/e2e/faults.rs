@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Ended, TestRepo, finish, run_dir, text};
+use crate::support::{Ended, TestRepo, eventually, finish, run_dir, text};
 
 /// Starts the session from a shell that does `first`.
 fn run_after(repo: &TestRepo, first: &str, session: &str) -> Ended {
@@ -21,13 +21,14 @@ fn a_journal_that_cannot_grow_ends_everything_and_loses_nothing() {
     let mut session = "[session]\nmax_concurrent = 2\n".to_owned();
     // It writes, and stays; the others then fill the journal, one after the other.
     session += "[[agent]]\nid = \"long\"\npriority = 1\nfiles = [\"long.txt\"]\ncommand = [\"sh\", \"-c\", \"echo half > long.txt; setsid sleep 600 & sleep 600\"]\n";
-    for number in 0..100 {
+    for number in 0..300 {
         session += &format!(
             "[[agent]]\nid = \"filler-{number}\"\ncommand = [\"sh\", \"-c\", \"while ! [ -e long.txt ]; do sleep 0.01; done\"]\n"
         );
     }
-    // Blocks of 512 bytes or of 1024, as the shell has it; enough for the opening, not for the end.
-    let ended = run_after(&repo, "ulimit -f 64", &session).expect(3);
+    // Blocks of 512 bytes or of 1024, as the shell has it; enough for the plan of the run and for the
+    // opening, not for the end.
+    let ended = run_after(&repo, "ulimit -f 400", &session).expect(3);
     assert!(ended.stderr.contains("no space left for"), "{}", ended.stderr);
     assert!(ended.stderr.contains("everything that ran was ended"), "{}", ended.stderr);
     repo.assert_no_survivors();
@@ -59,8 +60,14 @@ fn agents_ignore_no_signal_because_the_supervisor_was_told_to() {
 
 #[test]
 fn what_could_not_be_looked_at_does_not_pass_as_clean() {
-    let session = "[[agent]]\nid = \"a\"\ncommand = [\"sh\", \"-c\", \"echo junk > .git/index\"]\n";
     let repo = TestRepo::new();
-    let ended = repo.run(session, &["--strict", "--no-gate"]).expect(5);
+    let (reached, open) = (repo.tmp().join("reached"), repo.tmp().join("open"));
+    let script = format!("touch {}; until test -e {}; do sleep 0.02; done", reached.display(), open.display());
+    let session = format!("[[agent]]\nid = \"a\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n");
+    let child = repo.start(&session, &["--strict"]);
+    assert!(eventually(Duration::from_secs(60), || reached.exists()));
+    repo.write(".git/index", "junk\n");
+    repo.write("../tmp/open", "");
+    let ended = finish(child, Duration::from_secs(60)).expect(5);
     assert!(ended.stderr.contains("it is not known what changed"), "{}", ended.stderr);
 }

@@ -169,6 +169,7 @@ impl Wish<'_> {
             refused: BTreeMap::new(),
             asked: Vec::new(),
             answer: None,
+            flushed: None,
         })
     }
 }
@@ -187,6 +188,7 @@ pub(crate) struct Tree {
     /// Questions that came, and how they are answered; without: they are left.
     pub(crate) asked: Vec<Vec<Target>>,
     pub(crate) answer: Option<Answerer>,
+    flushed: Option<u64>,
 }
 
 /// Answers a question of a gate.
@@ -214,6 +216,7 @@ impl Tree {
         match news {
             TreeNews::Output(bytes) => self.output.extend(bytes),
             TreeNews::Gap(bytes) => self.gaps += bytes,
+            TreeNews::Flushed(number) => self.flushed = Some(number),
             gate @ (TreeNews::Asked { .. } | TreeNews::Wrote(_) | TreeNews::Untold(_) | TreeNews::Refused(_)) => {
                 self.gate_said(gate);
             }
@@ -260,8 +263,14 @@ impl Tree {
         self.running.gated().is_some()
     }
 
-    pub(crate) fn stale(&self, path: &str) {
+    /// Tells the tree that the path changed, and waits until it knows.
+    pub(crate) async fn stale(&mut self, path: &str) {
         assert!(self.running.stale(vec![RepoPath::new(path.as_bytes()).unwrap()]));
+        // Orders arrive in order: when this is answered, the other has arrived as well.
+        self.running.flush(1);
+        while self.flushed != Some(1) {
+            assert!(self.take().await, "the order was not answered");
+        }
     }
 
     /// Waits until the output holds `text`.

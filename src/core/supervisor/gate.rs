@@ -272,6 +272,12 @@ impl Supervisor {
             RefusalReason::Unresolved => DenialReason::Unresolved,
             RefusalReason::NoAnswer => DenialReason::NoAnswer,
             RefusalReason::TooLarge => DenialReason::TooLarge,
+            RefusalReason::Stale => {
+                if let RefusedPath::Inside(path) = &refusal.path {
+                    Self::busied(case, path, BusyReason::Stale, step);
+                }
+                return;
+            }
             // It is being ended: what it still tries tells nobody anything.
             RefusalReason::Ending => return,
         };

@@ -198,7 +198,14 @@ impl Gate {
                 }
                 self.reply(pending.id, Reply::Continue);
             }
-            Verdict::Busy => self.reply(pending.id, Reply::Fail(libc::EBUSY)),
+            Verdict::Busy => {
+                for sighting in pending.all.iter().filter(|sighting| sighting.content) {
+                    if let Some(path) = sighting.path() {
+                        self.tidings.busy(now, path, sighting.touch);
+                    }
+                }
+                self.reply(pending.id, Reply::Fail(libc::EBUSY));
+            }
             Verdict::Refuse { at, why } => self.refuse(&pending, at, why, now),
             Verdict::Ask(open) => {
                 let first = open.first().copied().unwrap_or_default();

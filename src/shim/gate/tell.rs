@@ -4,7 +4,7 @@
 //! at most [`MAX_WROTE`] paths, and what is beyond is counted ([`Report::Untold`]); refusals that are
 //! alike are counted, at most [`MAX_REFUSED`] kinds, and what is beyond is told without its path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::core::call::{Refusal, RefusalReason, RefusedPath, Tally, Touch};
@@ -28,6 +28,9 @@ pub(super) const MAX_BYTES: usize = 64 << 10;
 pub(super) struct Tidings {
     wrote: BTreeMap<RepoPath, Tally>,
     untold: u64,
+    /// What must be told in its order: that a path was busy, between the writes before and after. As
+    /// many as paths were ever stale, at the most.
+    in_order: VecDeque<Report>,
     refused: BTreeMap<(String, Option<RepoPath>, Touch, RefusalReason), u32>,
     /// When the oldest of it came.
     since: Option<Instant>,
@@ -60,6 +63,16 @@ impl Tidings {
         *count = count.saturating_add(1);
     }
 
+    /// A path was answered EBUSY because it had changed.
+    pub(super) fn busy(&mut self, now: Instant, path: &RepoPath, touch: Touch) {
+        self.since.get_or_insert(now);
+        if let Some(tally) = self.wrote.remove(path) {
+            self.in_order.push_back(Report::Wrote(vec![(path.clone(), tally)]));
+        }
+        let refusal = Refusal { path: RefusedPath::Inside(path.clone()), touch, why: RefusalReason::Stale };
+        self.in_order.push_back(Report::Refused(vec![(refusal, 1)]));
+    }
+
     /// When something must be told.
     pub(super) fn due(&self) -> Option<Instant> {
         let full = self.wrote.len() >= TELL_AT;
@@ -72,13 +85,16 @@ impl Tidings {
             return None;
         }
         let report = self.next();
-        if self.wrote.is_empty() && self.refused.is_empty() && self.untold == 0 {
+        if self.wrote.is_empty() && self.refused.is_empty() && self.in_order.is_empty() && self.untold == 0 {
             self.since = None;
         }
         report
     }
 
     fn next(&mut self) -> Option<Report> {
+        if let Some(report) = self.in_order.pop_front() {
+            return Some(report);
+        }
         let mut bytes = 0;
         if !self.wrote.is_empty() {
             let mut batch = Vec::new();
@@ -114,6 +130,27 @@ mod tests {
 
     fn path(text: &str) -> RepoPath {
         RepoPath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_was_busy_is_told_between_the_writes_around_it() {
+        let now = crate::shim::clock::now();
+        let mut tidings = Tidings::default();
+        let write = Tally::of(Touch::Open, There::File);
+        tidings.wrote(now, &path("a"), write);
+        tidings.wrote(now, &path("b"), write);
+        tidings.busy(now, &path("a"), Touch::Open);
+        tidings.wrote(now, &path("a"), write);
+        let stale = Refusal { path: RefusedPath::Inside(path("a")), touch: Touch::Open, why: RefusalReason::Stale };
+        let expected = [
+            Report::Wrote(vec![(path("a"), write)]),
+            Report::Refused(vec![(stale, 1)]),
+            Report::Wrote(vec![(path("a"), write), (path("b"), write)]),
+        ];
+        for report in expected {
+            assert_eq!(tidings.take(now, true), Some(report));
+        }
+        assert_eq!((tidings.take(now, true), tidings.due()), (None, None));
     }
 
     fn refusal(text: &str) -> Refusal {

@@ -101,13 +101,14 @@ const TOUCHES: [Touch; 9] = [
 ];
 const THERES: [There; 3] = [There::Nothing, There::Directory, There::File];
 const ANSWERS: [Answer; 3] = [Answer::Allow, Answer::Refuse, Answer::Busy];
-const REASONS: [RefusalReason; 6] = [
+const REASONS: [RefusalReason; 7] = [
     RefusalReason::Git,
     RefusalReason::Denied,
     RefusalReason::Unresolved,
     RefusalReason::NoAnswer,
     RefusalReason::Ending,
     RefusalReason::TooLarge,
+    RefusalReason::Stale,
 ];
 
 pub(super) fn put_path(out: &mut Vec<u8>, path: &RepoPath) {
