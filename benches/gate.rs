@@ -78,6 +78,7 @@ async fn parent(count: usize) {
 async fn run(launcher: &Launcher, what: &str, count: usize, gated: bool) -> (u64, u64) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
+    fs::create_dir_all(path("ws/.git")).unwrap();
     fs::create_dir_all(path("ws/mine")).unwrap();
     fs::write(path("ws/mine/file"), "").unwrap();
     let (sender, mut news) = mpsc::channel(64);
