@@ -19,6 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::cgroup::{self, CgroupUnavailable};
+use super::gate::{self, GateProbe};
 use crate::runner::{codex_program, find_program};
 
 /// How long a program may take to tell its version.
@@ -71,7 +72,7 @@ pub fn examine(directory: &Path) -> Vec<Finding> {
         ok("libgit2", "libgit2", libgit2_version()),
     ];
     findings.extend(repository(directory));
-    findings.push(ok("layers", "protection", "locks, and the comparison of each claim with its baseline".to_owned()));
+    findings.push(gate(&gate::probe(Path::new(super::process::OWN_BINARY), &env::temp_dir())));
     findings.push(open_files());
     findings.push(processes());
     findings.push(user_namespaces(
@@ -80,7 +81,6 @@ pub fn examine(directory: &Path) -> Vec<Finding> {
         proc_text("sys/kernel/apparmor_restrict_unprivileged_userns").as_deref(),
     ));
     findings.push(delegation(cgroup::probe()));
-    findings.push(seccomp(proc_text("sys/kernel/seccomp/actions_avail").as_deref()));
     findings.push(inotify(
         proc_text("sys/fs/inotify/max_user_watches").as_deref(),
         proc_text("sys/fs/inotify/max_user_instances").as_deref(),
@@ -220,32 +220,40 @@ fn user_namespaces(max: Option<&str>, clone: Option<&str>, apparmor: Option<&str
     }
 }
 
-fn seccomp(actions: Option<&str>) -> Finding {
-    const TITLE: &str = "seccomp notify";
-    if actions.is_some_and(|actions| actions.split_whitespace().any(|action| action == "user_notif")) {
-        ok("seccomp_notify", TITLE, "available; not used by this version".to_owned())
-    } else {
-        absent(
-            "seccomp_notify",
-            TITLE,
-            "not available; not used by this version".to_owned(),
-            "Linux 5.9 or later has it",
-        )
+/// What the gate's self-test gave, and what that promises.
+fn gate(probe: &GateProbe) -> Finding {
+    const CHECK: &str = "gate";
+    const TITLE: &str = "gate";
+    match probe {
+        Ok(active) => {
+            let mut found = "active: writes are decided before they land, their writer is certain".to_owned();
+            if !active.user_namespace {
+                found.push_str("; tried without a user namespace, which this user cannot have");
+            }
+            if !active.sync_wake {
+                found.push_str("; slower than with Linux 6.6 or later");
+            }
+            ok(CHECK, TITLE, found)
+        }
+        Err(error) => {
+            let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+            let help = "Linux 5.9 or later, and a container or service that allows seccomp; without it who changed what is \
+                        inferred from the claims";
+            absent(CHECK, TITLE, format!("not active: {error}{why}"), help)
+        }
     }
 }
 
+/// The watch needs one instance a run, and one watch for each directory that git does not ignore.
 fn inotify(watches: Option<&str>, instances: Option<&str>) -> Finding {
+    const TITLE: &str = "watch";
     match (watches, instances) {
         (Some(watches), Some(instances)) => {
-            let found = format!("{watches} watches, {instances} instances; not used by this version");
-            ok("inotify", "inotify", found)
+            let found =
+                format!("inotify: edits from outside are seen; at most {watches} directories, {instances} instances");
+            ok("inotify", TITLE, found)
         }
-        _ => absent(
-            "inotify",
-            "inotify",
-            "not in this kernel; not used by this version".to_owned(),
-            "CONFIG_INOTIFY_USER",
-        ),
+        _ => absent("inotify", TITLE, "no inotify in this kernel".to_owned(), "CONFIG_INOTIFY_USER"),
     }
 }
 
@@ -325,6 +333,7 @@ fn first_line(program: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::gate::{ActiveGate, GateUnavailable};
 
     fn check(finding: &Finding, verdict: Verdict, found: &str) {
         assert_eq!((finding.verdict, finding.found.as_str()), (verdict, found));
@@ -353,10 +362,14 @@ mod tests {
 
     #[test]
     fn kernel_features() {
-        let found = "available; not used by this version";
-        check(&seccomp(Some("kill_process errno user_notif trace")), Verdict::Ok, found);
-        check(&seccomp(Some("errno trace")), Verdict::Absent, "not available; not used by this version");
-        let found = "8192 watches, 128 instances; not used by this version";
+        let active = ActiveGate { user_namespace: true, wait_killable: true, sync_wake: true };
+        let found = "active: writes are decided before they land, their writer is certain";
+        check(&gate(&Ok(active)), Verdict::Ok, found);
+        let refused = GateUnavailable::Kernel(std::io::Error::from_raw_os_error(nix::libc::EINVAL));
+        let finding = gate(&Err(refused));
+        assert_eq!(finding.verdict, Verdict::Absent);
+        assert!(finding.found.contains("5.9") && finding.found.contains("Invalid argument"), "{}", finding.found);
+        let found = "inotify: edits from outside are seen; at most 8192 directories, 128 instances";
         check(&inotify(Some("8192"), Some("128")), Verdict::Ok, found);
     }
 
