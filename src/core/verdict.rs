@@ -258,6 +258,7 @@ mod tests {
         .verdict()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads as a table")]
     fn check(at: &'static str, touch: Touch, ignored: Ignored, expected: Verdict<&'static str>) {
         assert_eq!(judge(&Case { at, touch, ignored, stale: false, verify: false }), expected, "{at} {touch:?}");
     }

@@ -242,7 +242,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let mut log = Log::create(&path, 4096).unwrap();
-        let text: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+        let text = (0..2000).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n") + "\n";
         log.write(text.as_bytes());
         let mut tail = LogTail::open(&path).unwrap();
         let read = all(&mut tail);

@@ -146,7 +146,7 @@ impl EventLines {
     fn describe(&self, record: &Record) -> Option<Line> {
         let at = record.at;
         match &record.fact {
-            Fact::RunOpened(opened) => Some(self.run_opened(opened)),
+            Fact::RunOpened(opened) => Some(Self::run_opened(opened)),
             Fact::RunEnded { outcome } => Some(self.run_ended(at, *outcome)),
             Fact::PhaseOpened { phase } => {
                 self.named_phase(*phase).map(|name| run_line(Tone::Heading, "phase", format!("{name} is open")))
@@ -274,7 +274,7 @@ impl EventLines {
         self.setting.phases.get(phase).is_some_and(Option::is_some).then(|| self.setting.phase(phase))
     }
 
-    fn run_opened(&self, opened: &RunOpened) -> Line {
+    fn run_opened(opened: &RunOpened) -> Line {
         let place = match &opened.branch {
             Some(branch) => format!("on {}", printable(branch.strip_prefix("refs/heads/").unwrap_or(branch))),
             None => "on a detached HEAD".to_owned(),

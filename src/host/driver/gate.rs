@@ -209,7 +209,7 @@ impl Driver<'_> {
     }
 
     /// Puts a line into the agent's log.
-    pub(super) fn tell_agent(&mut self, id: AttemptId, telling: &Telling) {
+    pub(super) fn tell_agent(&mut self, id: &AttemptId, telling: &Telling) {
         let text = self.observer.telling(telling);
         for part in [Part::Agent, Part::Verify] {
             if let Some(tree) = self.trees.get(&TreeKey { id: id.clone(), part }) {
