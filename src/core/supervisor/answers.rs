@@ -143,6 +143,8 @@ impl Supervisor {
     fn prepared(&self, case: Case<'_>, outcome: &Preparation, step: &mut Step) {
         let id = case.live.id.clone();
         match outcome {
+            // The run stopped in the same moment: the next turn ends the attempt.
+            Preparation::Ready { .. } if self.stop.is_some() => {}
             Preparation::Ready { dirty } => {
                 case.note(step, Fact::AttemptStarted { id: id.clone(), dirty: dirty.clone() });
                 step.ask(Effect::Spawn { id, slot: case.live.slot });
