@@ -100,9 +100,13 @@ impl Supervisor {
                 Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step)
             }
             Verdict::Conflict { holder, lock, pattern } => {
+                let from = step.effects.len();
                 let conflict = self.contest(case, path, holder, lock, pattern, step);
                 let why = DenialReason::Conflict { conflict, holder: self.agent_plan(holder).id.clone() };
-                self.denied(case, call.part, RefusedPath::Inside(path.clone()), target.touch, why, step)
+                let answer = self.denied(case, call.part, RefusedPath::Inside(path.clone()), target.touch, why, step);
+                // Why the call fails is in the agent's log before its tree is ended for it.
+                step.effects[from..].sort_by_key(|effect| matches!(effect, Effect::End { .. }));
+                answer
             }
             Verdict::Deny => {
                 let inside = RefusedPath::Inside(path.clone());
