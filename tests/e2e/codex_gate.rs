@@ -198,7 +198,7 @@ fn undeclared_patches_end_as_the_policy_says() {
     let file = file();
     let files: Vec<(String, &str)> = policies.iter().map(|policy| (format!("{policy}.txt"), file.as_str())).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
-    let repo = TestRepo::with(&files);
+    let repo = TestRepo::with(&[files.as_slice(), &[("nobodys.txt", file.as_str())]].concat());
     let mut scripts = Vec::new();
     let mut agents = Vec::new();
     for policy in policies {
@@ -219,8 +219,13 @@ fn undeclared_patches_end_as_the_policy_says() {
         agents.push(agent(&first, &format!("[{path:?}]"), ""));
         agents.push(agent(&second, &format!("[\"own/{policy}\"]"), &format!("on_undeclared = \"{policy}\"")));
     }
+    scripts.push(Script::new("nothing").patch(&patches("nobodys.txt", 'b')[0]).message("Done."));
+    agents.push(agent("nothing", "[\"own/nothing\"]", ""));
     let model = Model::start(scripts);
     let ended = finished(&repo, start(&repo, &codex, &model, &agents)).expect(1);
+    assert_state(&ended, "nothing", "FAILED", Some("all_denied"));
+    let outside: Vec<Value> = repo.records().into_iter().filter(|record| record["kind"] == "outside_write").collect();
+    assert_eq!(outside, Vec::<Value>::new(), "all was written by agents");
     let committed = |policy: &str| {
         let text = repo.git(&["show", &format!("HEAD:{policy}.txt")]);
         (patched(&text, 'a'), patched(&text, 'b'))

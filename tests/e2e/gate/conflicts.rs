@@ -248,5 +248,6 @@ fn shared_locks_and_renamed_directories_are_conflicts_too() {
     let met: Vec<(&Value, &Value)> =
         json["conflicts"].as_array().unwrap().iter().map(|c| (&c["path"], &c["lock"])).collect();
     assert!(met.contains(&(&json!("models/hop.py"), &json!("shared"))), "{met:?}");
+    assert!(met.contains(&(&json!("dir/hops.py"), &json!("exclusive"))), "{met:?}");
     assert_eq!(repo.status(), "");
 }
