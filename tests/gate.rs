@@ -157,7 +157,7 @@ fn names_are_judged() {
             true,
             "mine/dir o1, mine/dir/a, mine/dir/b, mine/moved i1, mine/moved/a, mine/moved/b",
         ),
-        ("mv mine/dir theirs/dir", false, "? theirs/dir MoveIn, ? theirs/dir/a MoveIn, ? theirs/dir/b MoveIn"),
+        ("mv mine/dir theirs/dir", false, "? theirs/dir MakeDirectory, ? theirs/dir/a MoveIn, ? theirs/dir/b MoveIn"),
         ("mv mine/dir mine/x.lock", false, "! mine/x.lock Denied"),
         ("rm mine/old", true, "mine/old d1"),
         ("rm -f mine/none", true, ""),

@@ -157,6 +157,12 @@ impl<Id: Copy> Question<'_, Id> {
         })
     }
 
+    fn others_reach_beneath(&self, path: &RepoPath) -> bool {
+        self.others
+            .iter()
+            .any(|other| other.claim.locks_beneath(path) || other.locked.iter().any(|locked| locked.is_within(path)))
+    }
+
     /// Another one that writes the path although it has no lock on it: it may be at it this moment.
     fn admitted_to_another(&self) -> Option<Id> {
         let writes = |other: &&Party<'_, Id>| {
@@ -168,8 +174,11 @@ impl<Id: Copy> Question<'_, Id> {
     fn beside_the_claim(&self) -> Verdict<Id> {
         let (path, touch) = (&self.target.path, self.target.touch);
         let directory = matches!(touch, Touch::MakeDirectory | Touch::RemoveDirectory);
+        // Mode and times of a directory are nothing to git, but they could shut others out.
+        let known_of_it = touch == Touch::Change && self.facts.there == There::Directory;
         let Party { claim, locked, .. } = self.writer;
-        if directory && (claim.reaches_beneath(path) || locked.iter().any(|own| own.is_within(path))) {
+        let reaches = || claim.reaches_beneath(path) || locked.iter().any(|own| own.is_within(path));
+        if (directory || (known_of_it && !self.others_reach_beneath(path))) && reaches() {
             return Verdict::OnTheWay;
         }
         let makes = matches!(touch, Touch::Open | Touch::Make | Touch::MoveIn);
@@ -265,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_decides() {
-        use Touch::{MakeDirectory, MoveIn, Open, Remove};
+        use Touch::{Change, MakeDirectory, MoveIn, Open, Remove};
         let no = || Ignored::No;
         let beneath = || Ignored::Beneath(path("target"));
         check("=src/x.lock", Open, no(), Verdict::Deny);
@@ -293,6 +302,9 @@ mod tests {
         check("+target", MakeDirectory, no(), Verdict::OnTheWay);
         check("+docs", MakeDirectory, no(), Verdict::OnTheWay);
         check("+docs/deep", MakeDirectory, no(), Verdict::Undeclared(Undeclared::NoClaim));
+        check("/docs", Change, no(), Verdict::OnTheWay);
+        check("/src", Change, no(), Verdict::Undeclared(Undeclared::NoClaim));
+        check("/models", Change, no(), Verdict::Undeclared(Undeclared::NoClaim));
         check("+src/sedX1", Open, no(), Verdict::Provisional);
         check("+docs/.note.swp", Open, no(), Verdict::Provisional);
         check("=src/c.rs", Open, no(), Verdict::Undeclared(Undeclared::NoClaim));

@@ -57,7 +57,7 @@ impl<N: Send + 'static> Lookups<N> {
         answer: impl FnOnce(Result<Vec<PathFacts>, GitError>) -> N + Send + 'static,
     ) {
         self.thread.post(move |git| {
-            let facts = questions.iter().map(|q| git.facts_of(&q.path, q.directory)).collect();
+            let facts = questions.iter().map(|q| git.facts_before(&q.path, q.directory)).collect();
             Some(answer(facts))
         });
     }

@@ -41,6 +41,7 @@ pub(super) fn text(id: &str, name: &str, session: &str, claim: &Claim) -> String
          - \"Permission denied\" on a write is a rule, not a fault: the path is not yours. Do not work around it.\n\
          - \"Device or resource busy\" means that somebody else has the file at this moment, or changed it since you read \
          it: read it again, then retry.\n\
+         - An edit that fails without saying why may be either: read the file again and retry once.\n\
          - Do not commit, stash, switch branches or otherwise change git's state: the supervisor commits your work.\n\
          - Leave changes that you did not make alone, also where they look wrong.\n\
          - Leave no processes running when you end.\n\

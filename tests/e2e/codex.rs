@@ -13,11 +13,11 @@ use crate::real::real_program;
 use crate::support::{Ended, TestRepo, run_dir, text};
 use supervise::runner::codex_program;
 
-fn codex(test: &str) -> Option<PathBuf> {
+pub(crate) fn codex(test: &str) -> Option<PathBuf> {
     real_program("SUPERVISE_TEST_CODEX", test).map(|entry| codex_program(&entry))
 }
 
-fn ran(test: &str) {
+pub(crate) fn ran(test: &str) {
     if let Some(file) = std::env::var_os("SUPERVISE_TEST_CODEX_RAN") {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
         writeln!(file.unwrap(), "{test}").unwrap();
@@ -25,7 +25,7 @@ fn ran(test: &str) {
 }
 
 /// The head of a session file whose codex talks to the stand-in.
-fn head(repo: &TestRepo, codex: &std::path::Path, model: &Model) -> String {
+pub(crate) fn head(repo: &TestRepo, codex: &std::path::Path, model: &Model) -> String {
     let home = repo.tmp().join("codex-home");
     std::fs::create_dir_all(&home).unwrap();
     let args: Vec<_> = hermetic_args(model.port()).iter().map(|a| format!("{a:?}")).collect();
@@ -40,7 +40,7 @@ fn head(repo: &TestRepo, codex: &std::path::Path, model: &Model) -> String {
     )
 }
 
-fn agent(id: &str, files: &str, more: &str) -> String {
+pub(crate) fn agent(id: &str, files: &str, more: &str) -> String {
     format!("[[agent]]\nid = \"{id}\"\nprompt = \"script:{id} go\"\nfiles = {files}\n{more}\n")
 }
 

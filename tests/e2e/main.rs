@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod codex;
+mod codex_gate;
 mod examples;
 mod faults;
+mod gate;
 mod git;
 #[path = "../support/model/mod.rs"]
 mod model;

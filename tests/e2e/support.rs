@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +13,12 @@ use std::time::{Duration, Instant};
 pub(crate) struct TestRepo {
     root: tempfile::TempDir,
     pub(crate) mark: String,
+    /// Who owns it and runs everything in it, where that is not whoever runs the tests.
+    user: Option<u32>,
 }
+
+/// The user and group `nobody` of every Linux.
+const NOBODY: u32 = 65_534;
 
 impl TestRepo {
     pub(crate) fn new() -> Self {
@@ -20,11 +26,30 @@ impl TestRepo {
     }
 
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
-        let root = tempfile::Builder::new().prefix("supervise-test-").tempdir().unwrap();
+        Self::owned_by(None, files)
+    }
+
+    /// The same repository once for whoever runs the tests, and, where that is root, once for an
+    /// ordinary user too.
+    pub(crate) fn for_each_user(files: &[(&str, &str)]) -> Vec<Self> {
+        let users = if nix::unistd::geteuid().is_root() { vec![None, Some(NOBODY)] } else { vec![None] };
+        users.into_iter().map(|user| Self::owned_by(user, files)).collect()
+    }
+
+    fn owned_by(user: Option<u32>, files: &[(&str, &str)]) -> Self {
+        let keep = std::env::var_os("SUPERVISE_TEST_KEEP").is_some();
+        let root = tempfile::Builder::new().prefix("supervise-test-").disable_cleanup(keep).tempdir().unwrap();
         let mark = format!("m{}", root.path().file_name().unwrap().to_string_lossy().replace(['-', '.'], "_"));
-        let repo = Self { root, mark };
+        let repo = Self { root, mark, user };
         fs::create_dir(repo.path()).unwrap();
         fs::create_dir(repo.tmp()).unwrap();
+        if user.is_some() {
+            // Where it was built, that user may not come.
+            fs::copy(env!("CARGO_BIN_EXE_supervise"), repo.program()).unwrap();
+            for path in [repo.root.path().to_owned(), repo.path(), repo.tmp()] {
+                std::os::unix::fs::chown(path, user, user).unwrap();
+            }
+        }
         repo.git(&["init", "-q", "-b", "main"]);
         repo.git(&["config", "user.name", "Tester"]);
         repo.git(&["config", "user.email", "tester@example.invalid"]);
@@ -40,6 +65,10 @@ impl TestRepo {
         self.root.path().join("work")
     }
 
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     /// Temporary directory of everything that runs.
     pub(crate) fn tmp(&self) -> PathBuf {
         self.root.path().join("tmp")
@@ -47,8 +76,15 @@ impl TestRepo {
 
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        let parent = path.parent().unwrap();
+        fs::create_dir_all(parent).unwrap();
+        fs::write(&path, text).unwrap();
+        if self.user.is_some() {
+            let made = parent.ancestors().take_while(|directory| directory.starts_with(self.path()));
+            for path in std::iter::once(path.as_path()).chain(made) {
+                std::os::unix::fs::chown(path, self.user, self.user).unwrap();
+            }
+        }
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
@@ -74,6 +110,12 @@ impl TestRepo {
             .env("NO_COLOR", "1")
             .env("TEST_MARK", &self.mark)
             .stdin(Stdio::null());
+        if let Some(user) = self.user {
+            // As root, this gives up all other groups too.
+            command.uid(user).gid(user);
+            // Programs in root's home are not for everybody.
+            command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        }
         command
     }
 
@@ -94,7 +136,7 @@ impl TestRepo {
         let log = self.git(&["log", "--format=%H %s"]);
         let line = log.lines().find(|l| l.split_once(' ').is_some_and(|(_, s)| s == subject));
         let commit = line.unwrap_or_else(|| panic!("no commit {subject:?} in\n{log}")).split(' ').next().unwrap();
-        let names = self.git(&["show", "--format=", "--name-only", commit]);
+        let names = self.git(&["show", "--format=", "--name-only", "--no-renames", commit]);
         names.lines().map(str::to_owned).collect()
     }
 
@@ -110,7 +152,30 @@ impl TestRepo {
     }
 
     pub(crate) fn supervise(&self) -> Command {
-        self.command(env!("CARGO_BIN_EXE_supervise"))
+        self.command(self.program())
+    }
+
+    fn program(&self) -> PathBuf {
+        match self.user {
+            Some(_) => self.root.path().join("supervise"),
+            None => PathBuf::from(env!("CARGO_BIN_EXE_supervise")),
+        }
+    }
+
+    /// What `supervise WORDS` prints about the latest run.
+    #[track_caller]
+    pub(crate) fn ask(&self, words: &[&str]) -> String {
+        Ended::of(&self.supervise().args(words).output().unwrap()).expect(0).stdout
+    }
+
+    /// The records of the latest run.
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
+        let lines = self.ask(&["timeline", "--format", "json"]);
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|r: &serde_json::Value| r["kind"].is_string())
+            .collect()
     }
 
     /// Runs the session to its end.

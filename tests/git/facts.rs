@@ -195,6 +195,32 @@ proptest! {
 }
 
 #[test]
+fn the_temporary_name_of_an_ignored_directory_is_ignored_as_it_is_made() {
+    let s = Scratch::committed(&[(".gitignore", "/a/target/\nbuild\n"), ("a/x", "1\n"), ("buildV2tool/x", "1\n")]);
+    let mut r = s.open();
+    let mut before = |path: &str, directory| r.facts_before(&repo_path(path), directory).unwrap().ignored;
+    let beneath = |path: &str| Ignored::Beneath(repo_path(path));
+    assert_eq!(before("a/target3Wqaq1", true), beneath("a/target3Wqaq1"));
+    assert_eq!(before("a/target3Wqaq1/CACHEDIR.TAG", false), beneath("a/target3Wqaq1"));
+    assert_eq!(before("build0zzzzz", true), beneath("build0zzzzz"));
+    // Words, other places, files, and what git tracks.
+    for (path, directory) in [
+        ("buildsystem", true),
+        ("target3Wqaq1", true),
+        ("a/target3Wqaq1", false),
+        ("buildV2tool/y", false),
+        ("X1y2Z3", true),
+    ] {
+        assert_eq!(before(path, directory), Ignored::No, "{path}");
+    }
+    assert_eq!(
+        r.facts_of(&repo_path("a/target3Wqaq1"), true).unwrap().ignored,
+        Ignored::No,
+        "what is there is judged by git's rules"
+    );
+}
+
+#[test]
 fn questions_are_answered_while_the_other_thread_is_busy() {
     let s = Scratch::committed(&[("a", "1\n"), (".gitignore", "out/\n")]);
     let repository = s.open();

@@ -79,6 +79,13 @@ impl Claim {
         self.exclusive.iter().chain(&self.late).any(|pattern| pattern.overlap(place).is_some())
     }
 
+    /// Is something beneath this directory locked by it from the start, exclusive or shared?
+    #[must_use]
+    pub fn locks_beneath(&self, directory: &RepoPath) -> bool {
+        let place = Pattern::beneath(directory);
+        self.exclusive.iter().chain(&self.shared).any(|pattern| pattern.overlap(&place).is_some())
+    }
+
     /// May the two not hold their locks at once? Exclusive excludes everything that overlaps,
     /// shared excludes exclusive; late takes no part (it is locked at the first write).
     #[must_use]

@@ -21,7 +21,7 @@ use crate::core::ids::{AgentId, AttemptId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
-use crate::core::reason::{EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON};
+use crate::core::reason::{DenialReason, EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON};
 use crate::core::record::{Admission, Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble, Write};
 
 impl Supervisor {
@@ -274,7 +274,8 @@ impl Supervisor {
         let refused: BTreeSet<&RefusedPath> = denied.iter().map(|(path, _)| path).collect();
         let paths = || refused.iter().take(MAX_PATHS_IN_REASON).map(|path| (*path).clone()).collect();
         let wrote_nothing = live.wrote.is_empty() && !case.writes.iter().any(|write| write.fate.commits());
-        if !denied.is_empty() && wrote_nothing {
+        // `git diff` wants to refresh the index: who was refused nothing but git's files may only have looked.
+        if denied.iter().any(|(_, why)| *why != DenialReason::Git) && wrote_nothing {
             return Some(EndReason::AllDenied { paths: paths() });
         }
         if !denied.is_empty() && plan.on_denied == OnDenied::Fail {

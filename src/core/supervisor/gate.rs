@@ -42,8 +42,12 @@ impl Supervisor {
         let answer = match self.live(call.id) {
             Some((seat, live)) if may_write(live, call.part) => {
                 let case = Case { now, seat, live, writes: &[], frozen: None };
-                let verdicts =
-                    call.targets.iter().map(|(target, facts)| self.one(case, call, target, facts, &mut reply, step));
+                // Whose files are in a directory says more than whose the directory's name is.
+                let (names, files): (Vec<_>, Vec<_>) =
+                    call.targets.iter().partition(|(target, _)| is_directory(target.touch));
+                let mut judge =
+                    |(target, facts): &(Target, PathFacts)| self.one(case, call, target, facts, &mut reply, step);
+                let verdicts = files.into_iter().chain(names).map(&mut judge);
                 verdicts.into_iter().find(|answer| *answer != Answer::Allow).unwrap_or(Answer::Allow)
             }
             // The tree is being ended, or is none of this run's any more.
@@ -100,9 +104,13 @@ impl Supervisor {
                 Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step)
             }
             Verdict::Conflict { holder, lock, pattern } => {
+                let from = step.effects.len();
                 let conflict = self.contest(case, path, holder, lock, pattern, step);
                 let why = DenialReason::Conflict { conflict, holder: self.agent_plan(holder).id.clone() };
-                self.denied(case, call.part, RefusedPath::Inside(path.clone()), target.touch, why, step)
+                let answer = self.denied(case, call.part, RefusedPath::Inside(path.clone()), target.touch, why, step);
+                // Why the call fails is in the agent's log before its tree is ended for it.
+                step.effects[from..].sort_by_key(|effect| matches!(effect, Effect::End { .. }));
+                answer
             }
             Verdict::Deny => {
                 let inside = RefusedPath::Inside(path.clone());

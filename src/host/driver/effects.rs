@@ -72,13 +72,17 @@ impl Driver<'_> {
                 }
                 None
             }),
-            Effect::Restore { id, commit, paths } => self.ask_git(move |git| {
-                let (restored, left) = git.restore(&id, commit, &paths).unwrap_or_else(|error| {
-                    tracing::error!(%id, %error, "its files could not be put back");
-                    (Vec::new(), paths)
+            Effect::Restore { id, commit, paths } => {
+                // Before the watch can see it.
+                self.sight.outside.puts_back(&id, &paths);
+                self.ask_git(move |git| {
+                    let (restored, left) = git.restore(&id, commit, &paths).unwrap_or_else(|error| {
+                        tracing::error!(%id, %error, "its files could not be put back");
+                        (Vec::new(), paths)
+                    });
+                    Some(Event::Restored { id, restored, left })
                 });
-                Some(Event::Restored { id, restored, left })
-            }),
+            }
             Effect::Survey => self.git.post(move |git| {
                 Some(match git.survey() {
                     Ok(unattributed) => News::Core(Event::Surveyed { unattributed }),

@@ -77,10 +77,6 @@ impl Driver<'_> {
         let plan = self.positions.get(&key.id.agent).and_then(|at| self.session.plan.agents.get(*at));
         let claim = plan.map(|plan| &plan.claim).filter(|_| key.part == Part::Agent);
         let texts = |patterns: &[crate::core::claim::Pattern]| patterns.iter().map(PatternText::of).collect();
-        let scratch = runner::scratch_directories(launch.kind).iter().filter_map(|name| {
-            let home = launch.cwd.as_ref().map_or(Vec::new(), |cwd| [cwd.as_bytes(), b"/"].concat());
-            RepoPath::new(&[&home, name.as_bytes()].concat()).ok()
-        });
         let agent = key.part == Part::Agent;
         Some(GateTerms {
             workspace: self.workspace.clone(),
@@ -89,7 +85,7 @@ impl Driver<'_> {
             deny: claim.map(|claim| texts(&claim.deny)).unwrap_or_default(),
             own: if agent { self.supervisor.joined(&key.id.agent) } else { Vec::new() },
             protected: if agent { self.sight.protected.get(&key.id).cloned().unwrap_or_default() } else { Vec::new() },
-            scratch: scratch.collect(),
+            scratch: scratch_of(launch),
             answer_within: ANSWER_WITHIN,
         })
     }
@@ -127,7 +123,10 @@ impl Driver<'_> {
 
     pub(super) fn wrote(&mut self, key: TreeKey, calls: &[(RepoPath, Tally)]) -> Event {
         self.sight.outside.allowed(&key.id, calls);
-        let paths = calls.iter().map(|(path, _)| path.clone()).collect();
+        // What its runner makes for itself is no work of the agent's.
+        let scratch = self.session.launches.get(&key.id.agent).map(scratch_of).unwrap_or_default();
+        let own = |path: &&RepoPath| !scratch.iter().any(|scratch| path.is_within(scratch));
+        let paths = calls.iter().map(|(path, _)| path).filter(own).cloned().collect();
         Event::Wrote { id: key.id, part: key.part, paths }
     }
 
@@ -315,7 +314,12 @@ impl Driver<'_> {
     /// What somebody outside every tree wrote, once every tree has told.
     pub(super) fn looked(&mut self) -> Option<Event> {
         let look = self.sight.look.take_if(|look| look.waits_for.is_empty())?;
-        let paths = self.sight.outside.news(look.seen);
+        let mut paths = self.sight.outside.news(look.seen);
+        if !paths.is_empty() {
+            // The supervisor removes these itself.
+            let scratch: BTreeSet<RepoPath> = self.session.launches.values().flat_map(scratch_of).collect();
+            paths.retain(|path| !scratch.contains(path));
+        }
         (!paths.is_empty()).then_some(Event::OutsideWrite { paths })
     }
 
@@ -332,6 +336,13 @@ impl Driver<'_> {
             Some(Event::ConflictChecked { conflict, outcome })
         });
     }
+}
+
+/// The directories that an agent's runner makes for itself in the workspace.
+fn scratch_of(launch: &Launch) -> Vec<RepoPath> {
+    let home = launch.cwd.as_ref().map_or(Vec::new(), |cwd| [cwd.as_bytes(), b"/"].concat());
+    let path = |name: &&str| RepoPath::new(&[&home, name.as_bytes()].concat()).ok();
+    runner::scratch_directories(launch.kind).iter().filter_map(path).collect()
 }
 
 /// The directories that no agent writes: git's, wherever they lie, and the supervisor's own.

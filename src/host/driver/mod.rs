@@ -422,7 +422,6 @@ impl Driver<'_> {
                 self.messages.insert(id.clone(), message.clone());
             }
             match &entry.record.fact {
-                Fact::Restored { restored, .. } => self.sight.outside.put_back(restored),
                 Fact::AgentRequeued { id, .. } => self.forget(id),
                 Fact::AgentEnded { agent, .. } => {
                     if let Some(id) = self.latest.remove(agent) {

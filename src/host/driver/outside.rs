@@ -67,11 +67,15 @@ impl Outside {
         }
     }
 
-    /// The supervisor put these back: each was moved into its place, or removed.
-    pub(super) fn put_back(&mut self, paths: &[RepoPath]) {
+    /// The supervisor is going to put these back: each is moved into its place, or removed, and with it
+    /// directories that the attempt made, or it removed.
+    pub(super) fn puts_back(&mut self, id: &AttemptId, paths: &[RepoPath]) {
+        let made = self.attempts.get(id).map(|attempt| attempt.wrote.clone()).unwrap_or_default();
+        let above = paths.iter().flat_map(|path| std::iter::successors(path.parent(), RepoPath::parent));
+        let all: BTreeSet<RepoPath> = paths.iter().cloned().chain(above).chain(made).collect();
         let own = Tally { moves_in: 1, deletes: 1, creates: 1, ..Tally::default() };
-        for path in paths {
-            self.explained.entry(path.clone()).or_default().add(own);
+        for path in all {
+            self.explained.entry(path).or_default().add(own);
         }
     }
 
@@ -168,7 +172,12 @@ mod tests {
     #[test]
     fn what_the_supervisor_puts_back_is_its_own() {
         let mut outside = Outside::default();
-        outside.put_back(&[path("f")]);
+        outside.begins(&id(), None);
+        outside.allowed(&id(), &[(path("empty"), Tally::of(Touch::MakeDirectory, There::Nothing))]);
+        outside.puts_back(&id(), &[path("f"), path("made/too/g")]);
+        let gone = Tally { deletes: 1, ..Tally::default() };
+        let made = Tally { creates: 1, deletes: 1, ..Tally::default() };
+        assert_eq!(outside.news(vec![(path("made"), gone), (path("made/too"), gone), (path("empty"), made)]), []);
         assert_eq!(outside.news(vec![(path("f"), Tally { moves_in: 1, ..Tally::default() })]), []);
         assert_eq!(outside.news(vec![(path("f"), Tally { moves_in: 2, ..Tally::default() })]), [path("f")]);
     }

@@ -12,13 +12,24 @@ use crate::core::path::RepoPath;
 use super::Repository;
 use super::error::GitError;
 use super::files::Stat;
-use super::ignore::{IgnoreRules, ends};
+use super::ignore::{Descent, IgnoreRules, ends};
 use super::objects::Objects;
 
 impl Repository {
     /// What is at `path` now, and whether git ignores it. `directory`: what is not there yet would be
     /// one (rules that end in `/` match only those).
     pub fn facts_of(&mut self, path: &RepoPath, directory: bool) -> Result<PathFacts, GitError> {
+        self.known_of(path, directory, false)
+    }
+
+    /// The same for somebody who is about to make it: a directory under the temporary name of one that
+    /// git ignores counts as ignored. Tools that make a directory whole (cargo its `target`) do so under
+    /// such a name, and rename it then.
+    pub fn facts_before(&mut self, path: &RepoPath, directory: bool) -> Result<PathFacts, GitError> {
+        self.known_of(path, directory, true)
+    }
+
+    fn known_of(&mut self, path: &RepoPath, directory: bool, temporary: bool) -> Result<PathFacts, GitError> {
         let failed = || GitError::io(format!("looking at `{path}`"));
         let index = self.index()?;
         let bytes = path.as_bytes();
@@ -34,8 +45,10 @@ impl Repository {
             }
             if index.find(so_far).is_some() {
                 ignored = Some(Ignored::No);
-            } else if step.ignored {
-                let is_dir = stat.map_or(!last || directory, |s| s.is_dir());
+                continue;
+            }
+            let is_dir = stat.map_or(!last || directory, |s| s.is_dir());
+            if step.ignored || (temporary && is_dir && is_temporary(so_far, &descent)) {
                 let holds_tracked = || !index.beneath(so_far).is_empty();
                 ignored = match RepoPath::new(so_far) {
                     Ok(dir) if is_dir && !holds_tracked() => Some(Ignored::Beneath(dir)),
@@ -63,6 +76,17 @@ impl Repository {
         let facts = self.facts_of(path, stat.is_some_and(Stat::is_dir))?;
         Ok(facts.ignored != Ignored::No)
     }
+}
+
+/// The letters and digits that mkdtemp(3) and its like add to a name.
+const RANDOM: usize = 6;
+
+/// Is it the temporary name of a directory that git ignores? Small letters alone may be a word.
+fn is_temporary(path: &[u8], descent: &Descent<'_>) -> bool {
+    let Some((name, random)) = path.split_at_checked(path.len().saturating_sub(RANDOM)) else { return false };
+    let whole = !name.is_empty() && !name.ends_with(b"/");
+    let mixed = random.iter().any(|b| !b.is_ascii_lowercase()) && random.iter().all(u8::is_ascii_alphanumeric);
+    whole && mixed && descent.ignores_sibling(name)
 }
 
 /// The rules as the configuration names them. It is read once: a change of it counts from the next

@@ -156,6 +156,12 @@ impl Descent<'_> {
         Ok(Step { stat, ignored: self.ignored })
     }
 
+    /// Would git ignore a directory of this path, which differs from the last step's in its name alone?
+    pub(super) fn ignores_sibling(&self, path: &[u8]) -> bool {
+        let start = path.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+        self.ignored || self.decides(path, &path[start..], true)
+    }
+
     fn decides(&self, path: &[u8], name: &[u8], dir: bool) -> bool {
         let inner = self.passed.iter().rev().map(|(base, rules)| (*base, rules));
         let outer = self.outer.iter().map(|rules| (0, rules));

@@ -93,6 +93,11 @@ impl Orders {
         }
     }
 
+    /// The next line for the agent's log, if there is one.
+    pub(super) fn take_note(&self) -> Option<Order> {
+        self.kept().notes.pop_front().map(note)
+    }
+
     fn take(&self) -> Option<Order> {
         let mut kept = self.kept();
         if !kept.stale.is_empty() {
@@ -102,7 +107,7 @@ impl Orders {
         }
         // Whoever reads why a call failed finds it before what the failure led to.
         if let Some(line) = kept.notes.pop_front() {
-            return Some(Order::Note(line.into_bytes()));
+            return Some(note(line));
         }
         if let Some((call, answer, grants)) = kept.answers.pop_front() {
             return Some(Order::Answer { call, answer, grants });
@@ -113,6 +118,10 @@ impl Orders {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn note(line: String) -> Order {
+    Order::Note(line.into_bytes())
 }
 
 #[cfg(test)]

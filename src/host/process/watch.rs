@@ -81,6 +81,10 @@ impl Watcher {
                         let grace = match how { Ending::Orderly { grace } => grace, Ending::AtOnce => Duration::ZERO };
                         let by = Instant::now() + grace.saturating_add(self.bound).min(FAR);
                         deadline = Some(deadline.map_or(by, |deadline| deadline.min(by)));
+                        // What the agent was to be told before, say why it is ended, finds no log afterwards.
+                        while let Some(note) = self.orders.take_note() {
+                            send(&mut self.socket, &note).await;
+                        }
                         send(&mut self.socket, &Order::End(how)).await;
                     }
                 }

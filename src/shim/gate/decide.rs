@@ -106,9 +106,7 @@ impl Rules {
             Place::Inside(path) => path,
             Place::Git => return Ruling::Refused(RefusalReason::Git),
             // It holds the repository, so it stays where it is.
-            Place::Root if matches!(sighting.touch, Touch::MoveIn | Touch::MoveOut | Touch::RemoveDirectory) => {
-                return Ruling::Refused(RefusalReason::Git);
-            }
+            Place::Root if moves(sighting.touch) => return Ruling::Refused(RefusalReason::Git),
             Place::Root | Place::Outside | Place::Nameless => return Ruling::NotOurs,
         };
         if self.forbidden.iter().any(|forbidden| concerns(forbidden, path, sighting.touch)) {
@@ -147,7 +145,12 @@ fn matches(patterns: &[Pattern], path: &RepoPath) -> bool {
 
 /// Whether touching `path` so concerns a forbidden directory: in it, or a move of what it lies in.
 fn concerns(forbidden: &RepoPath, path: &RepoPath, touch: Touch) -> bool {
-    path.is_within(forbidden) || (matches!(touch, Touch::MoveIn | Touch::MoveOut) && forbidden.is_within(path))
+    path.is_within(forbidden) || (moves(touch) && forbidden.is_within(path))
+}
+
+/// May it give a directory another name, or give its name away?
+fn moves(touch: Touch) -> bool {
+    matches!(touch, Touch::MoveIn | Touch::MoveOut | Touch::MakeDirectory | Touch::RemoveDirectory)
 }
 
 #[cfg(test)]

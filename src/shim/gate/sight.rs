@@ -140,8 +140,10 @@ impl Eye<'_> {
         to: &Resolved,
         all: &mut Vec<Sighting>,
     ) -> Result<(), Blind> {
-        all.push(sighting(from.clone(), Touch::MoveOut));
-        all.push(sighting(to.clone(), Touch::MoveIn));
+        for (seen, touch) in [(from, Touch::MoveOut), (to, Touch::MoveIn)] {
+            let tally = Tally::of(touch, seen.there);
+            all.push(Sighting { touch: of_kind(touch, from.there), tally, ..sighting(seen.clone(), touch) });
+        }
         let (There::Directory, Subject::Path { base, path, .. }) = (from.there, subject) else { return Ok(()) };
         let entries = self.workspace.beneath(self.tid, *base, path, MAX_BENEATH).map_err(|error| Blind {
             why: if matches!(error, Unresolved::TooLarge) {
@@ -153,9 +155,10 @@ impl Eye<'_> {
         })?;
         // The watch sees the directory alone.
         let quiet = Tally::default();
-        for (name, there) in entries {
-            for (top, touch, there) in [(from, Touch::MoveOut, there), (to, Touch::MoveIn, There::Nothing)] {
+        for (name, kind) in entries {
+            for (top, touch, there) in [(from, Touch::MoveOut, kind), (to, Touch::MoveIn, There::Nothing)] {
                 if let Some(place) = below(&top.place, &name) {
+                    let touch = of_kind(touch, kind);
                     all.push(Sighting { place, touch, there, tally: quiet, content: true });
                 }
             }
@@ -178,6 +181,16 @@ impl Eye<'_> {
         let Some(seen) = self.at(at, Touch::Change)? else { return Ok(Vec::new()) };
         let works = seen.there == There::File || (seen.there == There::Directory && !content);
         Ok(if works { vec![Sighting { content, ..sighting(seen, Touch::Change) }] } else { Vec::new() })
+    }
+}
+
+/// What a rename does to a name. A directory has no content of its own: with what is beneath it judged
+/// by itself, its old name goes away as by rmdir(2), and its new one comes as by mkdir(2).
+fn of_kind(touch: Touch, moved: There) -> Touch {
+    match (touch, moved) {
+        (Touch::MoveOut, There::Directory) => Touch::RemoveDirectory,
+        (Touch::MoveIn, There::Directory) => Touch::MakeDirectory,
+        (touch, _) => touch,
     }
 }
 

@@ -12,22 +12,23 @@ pub(super) const DIALECT: Dialect = Dialect { request, reply };
 
 fn request(body: &Value, session: Option<String>) -> Request {
     let mut script = None;
-    let mut done = 0;
+    let mut done = Vec::new();
     for message in body["messages"].as_array().into_iter().flatten().filter(|m| m["role"] == "user") {
         let whole = message["content"].as_str().map(|text| json!({"type": "text", "text": text}));
         for block in message["content"].as_array().into_iter().flatten().chain(whole.as_ref()) {
             if block["type"] == "tool_result" {
-                done += 1;
+                let content = &block["content"];
+                done.push(content.as_str().map_or_else(|| content.to_string(), str::to_owned));
             } else if let Some(name) = block["text"].as_str().and_then(script_token) {
                 script = Some(name);
-                done = 0;
+                done.clear();
             }
         }
     }
     let tools = body["tools"].as_array().into_iter().flatten().filter_map(|t| t["name"].as_str());
     Request {
         script,
-        reply: done,
+        outputs: done,
         conversation: session.or_else(|| body["metadata"]["user_id"].as_str().map(str::to_owned)),
         model: body["model"].as_str().unwrap_or_default().to_owned(),
         tools: tools.map(str::to_owned).collect(),

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! The script is chosen by the last token `script:NAME` in the user's prompts. No conversation is
-//! kept: the number of the reply is the count of tool outputs since that token, so each result of
-//! a tool moves the script on by one, in a resumed session too.
+//! kept: where it is follows from the outputs of tools since that token; each moves the script on by
+//! one reply (or, where the script says so, makes it do the same again), in a resumed session too.
 //!
 //! Invariant: listens on 127.0.0.1 only, and ends with its [`Model`]: dropping it wakes every wait,
 //! closes every connection and joins every thread. Every wait has a deadline; one that passed is a
@@ -60,8 +60,8 @@ const MAX_REQUESTS: usize = 10_000;
 pub(crate) struct Request {
     /// Name of the script that its prompt names.
     pub(crate) script: Option<String>,
-    /// Number of the reply asked for, from 0.
-    pub(crate) reply: usize,
+    /// What the tools that were called since put out, in order.
+    pub(crate) outputs: Vec<String>,
     /// What tells one conversation from another, if the client says.
     pub(crate) conversation: Option<String>,
     pub(crate) model: String,
@@ -244,7 +244,7 @@ impl Shared {
             let text = format!("no script {:?}", request.script);
             return http::respond(stream, 400, &[], &fault_body(&text));
         };
-        let (before, act) = script.reply(request.reply);
+        let script::Turn { before, act, reply } = script.turn(&request.outputs);
         let mut streamed = None;
         for (number, step) in before.iter().enumerate() {
             match step {
@@ -258,7 +258,7 @@ impl Shared {
                     }
                 }
                 Before::Fault(fault) => {
-                    let key = (request.conversation.clone(), script.name().to_owned(), request.reply, number);
+                    let key = (request.conversation.clone(), script.name().to_owned(), reply, number);
                     if !self.is_due(key, fault) {
                         continue;
                     }

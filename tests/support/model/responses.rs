@@ -1,6 +1,5 @@
 //! OpenAI's Responses API, as `codex exec` speaks it.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Result;
 
@@ -16,7 +15,7 @@ const OUTPUTS: [&str; 3] = ["function_call_output", "custom_tool_call_output", "
 
 fn request(body: &Value, session: Option<String>) -> Request {
     let mut script = None;
-    let mut done = BTreeSet::new();
+    let mut done: Vec<(&str, String)> = Vec::new();
     for item in body["input"].as_array().into_iter().flatten() {
         if item["role"] == "user" {
             if let Some(name) = script_token(&text_of(item)) {
@@ -25,18 +24,24 @@ fn request(body: &Value, session: Option<String>) -> Request {
             }
         } else if item["type"].as_str().is_some_and(|t| OUTPUTS.contains(&t))
             && let Some(call) = item["call_id"].as_str()
+            && done.iter().all(|(known, _)| *known != call)
         {
-            done.insert(call);
+            done.push((call, said(&item["output"])));
         }
     }
     Request {
         script,
-        reply: done.len(),
+        outputs: done.into_iter().map(|(_, output)| output).collect(),
         conversation: session.or_else(|| body["prompt_cache_key"].as_str().map(str::to_owned)),
         model: body["model"].as_str().unwrap_or_default().to_owned(),
         tools: offered(body),
         body: body.clone(),
     }
+}
+
+/// What a tool put out, as text.
+fn said(output: &Value) -> String {
+    output.as_str().map_or_else(|| output.to_string(), str::to_owned)
 }
 
 fn text_of(item: &Value) -> String {

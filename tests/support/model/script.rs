@@ -13,9 +13,32 @@ use serde_json::{Value, json};
 /// turn ends.
 pub(crate) struct Script {
     name: String,
-    replies: Vec<(Vec<Before>, Act)>,
+    replies: Vec<Reply>,
     /// Steps of the reply that is being built.
     open: Vec<Before>,
+}
+
+struct Reply {
+    before: Vec<Before>,
+    act: Act,
+    again: Option<Again>,
+}
+
+/// What has to be seen in the output of an act for it to be done once more.
+struct Again {
+    /// In lower case.
+    sign: String,
+    /// A shell command in between, whose output decides nothing: as one who reads again.
+    look: Act,
+    most: u32,
+}
+
+/// What a conversation is at, by the outputs of tools so far.
+pub(super) struct Turn<'a> {
+    pub(super) before: &'a [Before],
+    pub(super) act: &'a Act,
+    /// Number of the reply in the script.
+    pub(super) reply: usize,
 }
 
 /// What happens inside a reply before its act.
@@ -74,18 +97,37 @@ impl Script {
         &self.name
     }
 
-    /// The steps and the act of this reply. Steps at the end of a script need no act: a fault that
-    /// fires every time is an end, too.
-    pub(super) fn reply(&self, number: usize) -> (&[Before], &Act) {
-        match self.replies.get(number) {
-            Some((before, act)) => (before, act),
-            None if number == self.replies.len() => (&self.open, &Act::Over),
-            None => (&[], &Act::Over),
+    /// What comes after these outputs. Each moves the script on by one reply, but for those that tell
+    /// an act to be done again. Steps at the end of a script need no act: a fault that fires every
+    /// time is an end, too.
+    pub(super) fn turn(&self, outputs: &[String]) -> Turn<'_> {
+        let mut reply = 0;
+        let mut tries = 0;
+        let mut looking = false;
+        for output in outputs {
+            let again = self.replies.get(reply).and_then(|reply| reply.again.as_ref());
+            match again {
+                Some(_) if looking => looking = false,
+                Some(again) if tries < again.most && output.to_lowercase().contains(&again.sign) => {
+                    tries += 1;
+                    looking = true;
+                }
+                _ => (reply, tries) = (reply + 1, 0),
+            }
         }
+        let (before, act): (&[Before], _) = match self.replies.get(reply) {
+            Some(Reply { again: Some(again), .. }) if looking => (&[], &again.look),
+            // Its steps before were taken the first time.
+            Some(Reply { act, .. }) if tries > 0 => (&[], act),
+            Some(Reply { before, act, .. }) => (before, act),
+            None if reply == self.replies.len() => (&self.open, &Act::Over),
+            None => (&[], &Act::Over),
+        };
+        Turn { before, act, reply }
     }
 
     fn act(mut self, act: Act) -> Self {
-        self.replies.push((std::mem::take(&mut self.open), act));
+        self.replies.push(Reply { before: std::mem::take(&mut self.open), act, again: None });
         self
     }
 
@@ -131,6 +173,15 @@ impl Script {
     /// The final answer: the turn ends here.
     pub(crate) fn message(self, text: &str) -> Self {
         self.act(Act::Message(text.to_owned()))
+    }
+
+    /// While the output of the act just given holds `sign` (whatever the case of its letters), the
+    /// model runs `look` and does the act again, at most so often.
+    pub(crate) fn again_on(mut self, sign: &str, look: &str, most: u32) -> Self {
+        let look = Act::Shell { command: look.to_owned(), arguments: json!({}) };
+        let reply = self.replies.last_mut().expect("an act before");
+        reply.again = Some(Again { sign: sign.to_lowercase(), look, most });
+        self
     }
 
     // Steps before the act of the same reply.

@@ -63,9 +63,35 @@ fn a_script_is_played_by_the_count_of_tool_outputs() {
     assert_eq!(requests.len(), 7);
     assert_eq!(model.requests().len(), 8);
     let last = &requests[6];
-    assert_eq!((last.reply, last.model.as_str(), last.conversation.as_deref()), (6, "m", Some("s1")));
+    assert_eq!((last.outputs.len(), last.model.as_str(), last.conversation.as_deref()), (6, "m", Some("s1")));
     assert_eq!(last.tools, ["exec_command", "apply_patch"]);
     assert_eq!(last.body["input"][6]["call_id"], "c5");
+}
+
+#[test]
+fn an_act_is_done_again_while_its_output_says_so() {
+    let model = Model::start([Script::new("a")
+        .say("I try.")
+        .patch("*** Begin Patch")
+        .again_on("resource busy", "cat f", 2)
+        .message("done")]);
+    let ask = |outputs: &[&str]| {
+        let mut input = vec![json!({"role": "user", "content": "script:a"})];
+        let kind = "custom_tool_call_output";
+        let items = outputs.iter().enumerate();
+        input.extend(items.map(|(n, text)| json!({"type": kind, "call_id": n.to_string(), "output": text})));
+        post(model.port(), "/v1/responses", &json!({"input": input})).1
+    };
+    let check = |outputs: &[&str], expected: &str| {
+        let body = ask(outputs);
+        assert!(body.contains(expected), "{outputs:?}: no {expected} in {body}");
+    };
+    check(&[], "I try.");
+    check(&["ok"], "done");
+    check(&["Device or Resource Busy"], "cat f");
+    check(&["resource busy", "resource busy"], "apply_patch");
+    check(&["resource busy", "read", "ok"], "done");
+    check(&["resource busy", "read", "resource busy", "read", "resource busy"], "done");
 }
 
 #[test]

@@ -1,0 +1,220 @@
+//! Writes that the writer did not declare and nobody else holds: `on_undeclared`, what git ignores,
+//! what is left beside a claim.
+
+use super::{agent, assert_certain, assert_state, heard, log, names, records, run, salvaged, session};
+use crate::support::{Ended, TestRepo};
+
+const FILES: &[(&str, &str)] = &[("a.txt", "a\n"), ("src/free.txt", "free\n"), (".gitignore", ".env\nbuild/\n*.log\n")];
+
+/// Writes its own file, then one that nobody declared.
+const STRAYS: &str = "echo mine > a.txt; try stray 'echo stray >> src/free.txt'; echo more >> a.txt";
+
+fn stray(repo: &TestRepo, policy: &str, more: &str) -> Ended {
+    run(repo, "", &[agent("a", &["a.txt"], STRAYS, &format!("on_undeclared = \"{policy}\"\n{more}"))])
+}
+
+#[test]
+fn deny_refuses_and_lets_the_agent_live() {
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended = stray(&repo, "deny", "").expect(0);
+        assert_state(&ended, "a", "COMPLETED", None);
+        assert!(heard(&repo, "stray").contains("ermission denied"), "{}", heard(&repo, "stray"));
+        assert_eq!(ended.agent("a")["denied"], names(&["src/free.txt"]));
+        assert_eq!(ended.agent("a")["denials"][0]["kind"], "undeclared");
+        assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
+        assert_eq!((repo.read("a.txt"), repo.read("src/free.txt")), ("mine\nmore\n".into(), "free\n".into()));
+        assert_eq!(repo.status(), "");
+        assert_certain(&repo, "a");
+        assert_eq!(records(&repo, "outside_write"), Vec::<serde_json::Value>::new());
+
+        // Everybody is told: the agent in its own log, people in the timeline and the report.
+        let log = log(&repo, "a", 1);
+        assert!(log.contains("src/free.txt") && log.contains("`files`"), "{log}");
+        let timeline = repo.ask(&["timeline"]);
+        let line = timeline.lines().find(|line| line.contains("denied")).unwrap_or_else(|| panic!("{timeline}"));
+        assert!(line.contains("src/free.txt") && line.contains("`files`"), "{line}");
+        let report = repo.run(&session(&repo, "", &[agent("a", &["a.txt"], STRAYS, "")]), &[]).expect(0).stdout;
+        let add =
+            report.lines().find(|line| line.trim_start().starts_with("add ")).unwrap_or_else(|| panic!("{report}"));
+        assert!(add.contains("`files` of a") && add.contains("\"src/free.txt\""), "{report}");
+    }
+}
+
+#[test]
+fn refusals_can_be_made_to_fail_the_agent() {
+    let repo = TestRepo::with(FILES);
+    let ended = stray(&repo, "deny", "on_denied = \"fail\"").expect(1);
+    assert_state(&ended, "a", "FAILED", Some("denied"));
+    assert_eq!(salvaged(&repo, &ended, "a", "a.txt"), "mine\nmore\n");
+    assert_eq!((repo.read("a.txt"), repo.status()), ("a\n".into(), String::new()));
+
+    // One that could write nothing at all has failed, whatever it says.
+    let repo = TestRepo::with(FILES);
+    let lost = agent("a", &["b.txt"], "echo x > a.txt; exit 0", "");
+    let ended = run(&repo, "", &[lost]).expect(1);
+    assert_state(&ended, "a", "FAILED", Some("all_denied"));
+    // One that only looked has not, though git likes to refresh its index at that.
+    let repo = TestRepo::with(FILES);
+    repo.command("touch").args(["-d", "2001-01-01", "a.txt"]).status().unwrap();
+    let looks = "git status; git diff; git log -1; cat a.txt";
+    let ended = run(&repo, "", &[agent("a", &["b.txt"], looks, "")]).expect(0);
+    assert_state(&ended, "a", "COMPLETED", Some("without_changes"));
+}
+
+#[test]
+fn kill_ends_the_writer_before_the_write_lands() {
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended = stray(&repo, "kill", "").expect(1);
+        assert_state(&ended, "a", "TERMINATED", Some("undeclared"));
+        assert_eq!(repo.read("src/free.txt"), "free\n");
+        assert_eq!(repo.read("a.txt"), "a\n", "put back");
+        assert!(salvaged(&repo, &ended, "a", "a.txt").starts_with("mine\n"));
+        assert_eq!((repo.subjects(), repo.status()), (Vec::new(), String::new()));
+    }
+}
+
+#[test]
+fn warn_allows_reports_and_does_not_commit() {
+    let repo = TestRepo::with(FILES);
+    let ended = stray(&repo, "warn", "").expect(0);
+    assert_state(&ended, "a", "COMPLETED", None);
+    assert_eq!(heard(&repo, "stray"), "exit 0\n");
+    assert_eq!(ended.agent("a")["warned"], names(&["src/free.txt"]));
+    assert_eq!(ended.agent("a")["in_tree"], names(&["src/free.txt"]));
+    assert_eq!(ended.json()["unattributed"], names(&[]), "it is known whose it is");
+    assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
+    assert_eq!((repo.read("src/free.txt"), repo.status()), ("free\nstray\n".into(), " M src/free.txt\n".into()));
+    assert!(repo.ask(&["timeline"]).contains("src/free.txt: allowed, and not committed"));
+}
+
+#[test]
+fn claim_locks_what_is_free_and_commits_it() {
+    let repo = TestRepo::with(FILES);
+    let ended = stray(&repo, "claim", "").expect(0);
+    assert_state(&ended, "a", "COMPLETED", None);
+    assert_eq!(repo.files_of("feat(a): a"), ["a.txt", "src/free.txt"]);
+    assert_eq!((repo.read("src/free.txt"), repo.status()), ("free\nstray\n".into(), String::new()));
+    assert_certain(&repo, "a");
+
+    // Whoever comes before it and waits for other files only has reserved it.
+    let repo = TestRepo::with(FILES);
+    let agents = [
+        agent("holder", &["b.txt"], "flag ready; await stray; echo b > b.txt", "priority = 1"),
+        agent("next", &["b.txt", "src/free.txt"], "echo next >> src/free.txt", "priority = 2"),
+        agent(
+            "a",
+            &["a.txt"],
+            "await ready; try stray 'echo stray >> src/free.txt'; echo mine > a.txt",
+            "on_undeclared = \"claim\"",
+        ),
+    ];
+    let ended = run(&repo, "", &agents);
+    assert!(heard(&repo, "stray").contains("ermission denied"), "{}", ended.stderr);
+    assert_eq!(ended.agent("a")["denials"][0]["kind"], "reserved", "{}", ended.stderr);
+    assert_eq!(repo.read("src/free.txt"), "free\nnext\n");
+}
+
+/// A file that was locked by its first writer is kept as it was before that write.
+#[test]
+fn what_was_claimed_on_the_way_is_put_back_when_the_agent_fails() {
+    let repo = TestRepo::with(FILES);
+    repo.write("notes", "the user's, not in git\n");
+    let script = "echo x > notes; echo stray > src/free.txt; echo new > src/new.txt; exit 3";
+    let ended = run(&repo, "", &[agent("a", &["a.txt"], script, "on_undeclared = \"claim\"")]).expect(1);
+    assert_state(&ended, "a", "FAILED", Some("exit"));
+    assert_eq!(repo.read("src/free.txt"), "free\n");
+    assert_eq!(repo.read("notes"), "the user's, not in git\n");
+    assert!(!repo.exists("src/new.txt"));
+    assert_eq!(salvaged(&repo, &ended, "a", "src/new.txt"), "new\n");
+}
+
+#[test]
+fn ignored_files_are_free_but_for_those_that_were_there() {
+    let repo = TestRepo::with(FILES);
+    repo.write(".env", "SECRET=1\n");
+    repo.write("build/old", "old\n");
+    let script = "echo mine > a.txt
+        mkdir -p build/deep; echo o > build/deep/new; echo o > build/old; rm -rf build/deep
+        echo l > run.log; rm run.log; echo l > run.log
+        try env 'echo SECRET=2 > .env'; try rm 'rm -f .env'; try mv 'mv .env .env2'; try sed 'sed -i s/1/2/ .env'";
+    let enforced = "on_undeclared = \"deny\"\nignored = \"enforce\"\ndepends_on = [\"a\"]";
+    let agents = [
+        agent("a", &["a.txt"], script, ""),
+        agent("strict", &["b.txt"], "echo b > b.txt; try strict 'echo x > build/strict'", enforced),
+        agent("named", &[".env"], "echo SECRET=3 > .env", "depends_on = [\"strict\"]"),
+    ];
+    let ended = run(&repo, "", &agents);
+    assert_state(&ended, "a", "COMPLETED", None);
+    for what in ["env", "rm", "mv", "sed"] {
+        assert!(!heard(&repo, what).contains("exit 0"), "{what}: {}", heard(&repo, what));
+    }
+    assert_eq!(ended.agent("a")["denials"][0]["kind"], "protected_ignored");
+    assert_eq!((repo.read("build/old"), repo.read("run.log")), ("o\n".into(), "l\n".into()));
+    assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
+    assert!(heard(&repo, "strict").contains("ermission denied"));
+    assert_eq!(ended.agent("strict")["denials"][0]["kind"], "ignored_enforced");
+    assert_state(&ended, "named", "COMPLETED", None);
+    assert_eq!(repo.read(".env"), "SECRET=3\n");
+}
+
+/// A new file beside a claimed one is judged at the end.
+#[test]
+fn what_is_left_beside_a_claim_is_judged_by_the_policy() {
+    let script = "echo mine > src/free.txt; echo half > src/.tmp; echo gone > src/gone; rm src/gone";
+    let left = |policy: &str| {
+        let repo = TestRepo::with(FILES);
+        let more = format!("on_undeclared = \"{policy}\"\nverify = \"test -e src/.tmp && : > $F/verified\"");
+        let ended = run(&repo, "", &[agent("a", &["src/free.txt"], script, &more)]);
+        (repo, ended)
+    };
+    for policy in ["deny", "kill"] {
+        let (repo, ended) = left(policy);
+        assert_state(&ended, "a", "FAILED", Some("leftovers"));
+        assert!(ended.agent("a")["reason"]["text"].as_str().unwrap().contains("src/.tmp"));
+        assert_eq!(salvaged(&repo, &ended, "a", "src/.tmp"), "half\n", "all of it together");
+        assert_eq!(salvaged(&repo, &ended, "a", "src/free.txt"), "mine\n");
+        assert_eq!((repo.read("src/free.txt"), repo.exists("src/.tmp")), ("free\n".into(), false));
+        assert_eq!(repo.status(), "");
+        assert!(!super::meeting(&repo).join("verified").exists(), "judged before verify");
+    }
+    let (repo, ended) = left("warn");
+    assert_state(&ended, "a", "COMPLETED", None);
+    assert_eq!(repo.files_of("feat(a): a"), ["src/free.txt"]);
+    assert_eq!(repo.status(), "?? src/.tmp\n");
+    let (repo, ended) = left("claim");
+    assert_state(&ended, "a", "COMPLETED", None);
+    assert_eq!(repo.files_of("feat(a): a"), ["src/.tmp", "src/free.txt"]);
+    assert_eq!(repo.status(), "");
+}
+
+#[test]
+fn deny_comes_first_and_directories_on_the_way_are_free() {
+    let repo = TestRepo::with(&[("src/a.txt", "a\n"), ("src/Cargo.lock", "l\n")]);
+    let script = "try lock 'echo x >> src/Cargo.lock'; mkdir -p new/deep/er; echo n > new/deep/er/n.txt
+        try side 'mkdir side'; try beside 'echo b > new/deep/b.txt'; echo more > src/a.txt";
+    let more = "deny = [\"**/*.lock\"]";
+    let ended = run(&repo, "", &[agent("a", &["src/", "new/*/er/*.txt"], script, more)]).expect(0);
+    let mut denied: Vec<(String, String)> = Vec::new();
+    for denial in ended.agent("a")["denials"].as_array().unwrap() {
+        denied.push((denial["path"].as_str().unwrap().to_owned(), denial["kind"].as_str().unwrap().to_owned()));
+    }
+    denied.sort();
+    let expected = [("new/deep/b.txt", "undeclared"), ("side", "undeclared"), ("src/Cargo.lock", "deny")];
+    assert_eq!(denied, expected.map(|(path, kind)| (path.to_owned(), kind.to_owned())), "{}", ended.stderr);
+    assert_eq!(repo.files_of("feat(a): a"), ["new/deep/er/n.txt", "src/a.txt"]);
+    assert!(!repo.exists("side"));
+}
+
+/// A verify command has no claims of its own.
+#[test]
+fn a_verify_command_writes_only_what_git_ignores() {
+    let repo = TestRepo::with(FILES);
+    let verify = "verify = [\"mkdir -p build && echo v > build/report && echo v > v.log\", \"! echo v >> a.txt\", \"! touch new.txt\", \"! sh -c 'echo x > src/free.txt'\"]";
+    let ended = run(&repo, "", &[agent("a", &["a.txt"], "echo mine > a.txt", verify)]).expect(0);
+    assert_state(&ended, "a", "COMPLETED", None);
+    assert_eq!(ended.agent("a")["verify"]["ok"], true);
+    assert_eq!((repo.read("a.txt"), repo.read("build/report")), ("mine\n".into(), "v\n".into()));
+    assert_eq!(repo.status(), "");
+    let kinds: Vec<_> = records(&repo, "denied").iter().map(|record| record["part"].clone()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|part| part == "verify"), "{kinds:?}");
+}
