@@ -24,7 +24,7 @@ const NOT_WRITTEN: &str = "failed to write file";
 const LINES: usize = 24;
 
 fn file() -> String {
-    (1..=LINES).map(|n| format!("line {n:02}\n")).collect()
+    (1..=LINES).fold(String::new(), |text, n| text + &format!("line {n:02}\n"))
 }
 
 /// The patches of the agent that signs with `sign`: `a` has the odd lines, `b` the even ones.
