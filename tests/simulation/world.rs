@@ -194,7 +194,7 @@ impl World {
     fn called(&mut self, id: &AttemptId, part: Part, call: &Call, tries: u32) {
         match self.gate.call(id, part, call, tries) {
             Shim::Nothing => {}
-            Shim::Landed => self.landed(id, part, &path(&call.path)),
+            Shim::Landed => self.landed(id, part, call),
             Shim::Busy => {
                 if let Some(oracle) = &mut self.oracle {
                     oracle.gate.looked(id, &path(&call.path), self.now);
@@ -217,9 +217,12 @@ impl World {
     }
 
     /// Reports come up to a tenth of a second later.
-    fn landed(&mut self, id: &AttemptId, part: Part, path: &RepoPath) {
+    fn landed(&mut self, id: &AttemptId, part: Part, call: &Call) {
+        if matches!(call.touch, Touch::MakeDirectory | Touch::RemoveDirectory) {
+            return; // a directory has no content that could be written over
+        }
         if let Some(oracle) = &mut self.oracle {
-            oracle.gate.landed(id, part, path, self.now);
+            oracle.gate.landed(id, part, &path(&call.path), self.now);
         }
         let delay = Duration::from_millis(if self.scenario.latency == 0 { 0 } else { self.random.below(101) });
         self.plan_to(self.now + delay, Happening::Reported { id: id.clone(), part });
@@ -243,9 +246,7 @@ impl World {
                 self.gate.grant(id, *part, grants);
                 let path = path(&call.path);
                 self.gate.land(id, *part, &path, call.touch);
-                if !matches!(call.touch, Touch::MakeDirectory | Touch::RemoveDirectory) {
-                    self.landed(id, *part, &path);
-                }
+                self.landed(id, *part, &call);
             }
             Answer::Busy => self.call_again(id, *part, &call, tries),
             Answer::Refuse => {}
