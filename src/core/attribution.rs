@@ -29,6 +29,8 @@ pub struct Evidence<'a> {
     pub admitted: &'a BTreeMap<RepoPath, Admission>,
     /// What the gate let it write; `None`: there is no gate.
     pub seen: Option<&'a BTreeSet<RepoPath>>,
+    /// Without a gate: what it was seen to write, as far as anybody looked in time.
+    pub caught: &'a BTreeSet<RepoPath>,
     pub on_undeclared: OnUndeclared,
     pub on_outside_edit: OnOutsideEdit,
 }
@@ -38,7 +40,7 @@ pub struct Evidence<'a> {
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>, measured: &Measured) -> Vec<Write> {
     let outside: BTreeSet<&RepoPath> = measured.outside.iter().collect();
-    let known = |change: &&Change| evidence.seen.is_some_and(|seen| seen.contains(&change.path));
+    let known = |change: &&Change| evidence.seen.unwrap_or(evidence.caught).contains(&change.path);
     let changes = measured.own.iter().chain(measured.beyond.iter().filter(known));
     let mut writes: Vec<Write> = changes
         .map(|change| {
@@ -62,20 +64,17 @@ impl Evidence<'_> {
     fn verdict(&self, path: &RepoPath, outside: bool, untold: bool) -> (Attribution, Fate) {
         match self.seen {
             Some(seen) if seen.contains(path) => (Attribution::Certain, self.fate_of_own(path, outside)),
-            Some(_) if untold => self.inferred(path),
+            Some(_) if untold => self.inferred(path, outside),
             // Nobody's: the gate lets no write of a tree pass unseen.
             Some(_) => (Attribution::Unknown, Fate::Leave),
-            None => self.inferred(path),
+            None => self.inferred(path, outside),
         }
     }
 
     fn fate_of_own(&self, path: &RepoPath, outside: bool) -> Fate {
         let own = self.claim.exclusive_matches(path) || self.locked.contains(path);
         match (own, self.admitted.get(path), self.on_undeclared) {
-            (true, ..) if outside => match self.on_outside_edit {
-                OnOutsideEdit::Fail => Fate::Mixed,
-                OnOutsideEdit::Commit => Fate::CommitMixed,
-            },
+            (true, ..) if outside => self.mixed(),
             (true, ..) => self.clean_or_not(path),
             (false, Some(Admission::Provisional), OnUndeclared::Deny | OnUndeclared::Kill) if !outside => {
                 Fate::SalvageOnly
@@ -85,16 +84,25 @@ impl Evidence<'_> {
         }
     }
 
-    fn inferred(&self, path: &RepoPath) -> (Attribution, Fate) {
+    fn inferred(&self, path: &RepoPath, outside: bool) -> (Attribution, Fate) {
+        let caught = self.caught.contains(path);
+        let attribution = if caught { Attribution::Certain } else { Attribution::Inferred };
         let late = || {
             let theirs = |other: &&Claim| other.exclusive_matches(path) || other.late_matches(path);
             self.claim.late_matches(path) && !self.others.iter().any(theirs)
         };
         // `locked` are paths that joined its claim in an earlier attempt.
         if self.claim.exclusive_matches(path) || self.locked.contains(path) || late() {
-            (Attribution::Inferred, self.clean_or_not(path))
+            (attribution, if outside { self.mixed() } else { self.clean_or_not(path) })
         } else {
-            (Attribution::Unknown, Fate::Leave)
+            (if caught { attribution } else { Attribution::Unknown }, Fate::Leave)
+        }
+    }
+
+    fn mixed(&self) -> Fate {
+        match self.on_outside_edit {
+            OnOutsideEdit::Fail => Fate::Mixed,
+            OnOutsideEdit::Commit => Fate::CommitMixed,
         }
     }
 
@@ -140,6 +148,7 @@ mod tests {
             locked: &BTreeSet::from([path("taken")]),
             admitted: &admitted,
             seen: wrote.as_ref(),
+            caught: &BTreeSet::from([path("late"), path("theirs")]),
             on_undeclared: policy.0,
             on_outside_edit: policy.1,
         };
@@ -159,9 +168,10 @@ mod tests {
     #[test]
     fn without_the_gate_only_what_the_claim_covers_is_committed() {
         check("mine", None, false, (Attribution::Inferred, Fate::Commit));
-        check("late", None, false, (Attribution::Inferred, Fate::Commit));
+        check("late", None, false, (Attribution::Certain, Fate::Commit));
+        check("mine", None, true, (Attribution::Inferred, Fate::Mixed));
         check("contested", None, false, (Attribution::Unknown, Fate::Leave));
-        check("theirs", None, false, (Attribution::Unknown, Fate::Leave));
+        check("theirs", None, false, (Attribution::Certain, Fate::Leave));
         check("read", None, false, (Attribution::Unknown, Fate::Leave));
         check("denied", None, false, (Attribution::Unknown, Fate::Leave));
         check("dirty", None, false, (Attribution::Inferred, Fate::SalvageOnly));

@@ -47,6 +47,9 @@ pub enum Event {
     Wrote { id: AttemptId, part: Part, paths: Vec<RepoPath> },
     /// The tree's shim refused this by itself.
     Refused { id: AttemptId, part: Part, refusal: Refusal },
+    /// Where there is no gate: the tree was seen to have this path open for writing, and no other tree
+    /// has. The write cannot be refused any more.
+    Caught { id: AttemptId, target: Target, facts: PathFacts },
     /// What was at a path before the attempt could not be kept, so the call was refused after all.
     NotKept { id: AttemptId, part: Part, path: RepoPath, error: String },
     /// Somebody outside every tree wrote these.

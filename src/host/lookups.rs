@@ -17,6 +17,8 @@ use crate::core::path::RepoPath;
 
 use super::git::{Base, GitError, Repository};
 use super::git_thread::GitThread;
+use super::watch::evidence::{self, Evidence};
+use crate::shim::tree;
 
 /// A handle to the thread; dropping it lets the thread finish its queue and end.
 #[derive(Debug)]
@@ -71,6 +73,30 @@ impl<N: Send + 'static> Lookups<N> {
         answer: impl FnOnce(Result<Base, GitError>) -> N + Send + 'static,
     ) {
         self.thread.post(move |git| Some(answer(git.base_of(&path, &attempt_dir))));
+    }
+
+    /// Asks which of these paths exactly one of the trees (each with the process at its root) has open for
+    /// writing at this moment.
+    pub fn writers<K: Clone + Send + 'static>(
+        &self,
+        paths: Vec<RepoPath>,
+        trees: Vec<(K, u32)>,
+        answer: impl FnOnce(Vec<(K, RepoPath, PathFacts)>) -> N + Send + 'static,
+    ) {
+        self.thread.post(move |git| {
+            let pids = |root: u32| tree::descendants(root).into_iter().map(|process| process.pid).collect();
+            let trees: Vec<(K, Vec<u32>)> = trees.into_iter().map(|(key, root)| (key, pids(root))).collect();
+            let mut caught = Vec::new();
+            for path in paths {
+                let file = git.workspace().join(path.as_path());
+                if let Evidence::One(key) = evidence::writers(&file, trees.iter().cloned())
+                    && let Ok(facts) = git.facts_of(&path, false)
+                {
+                    caught.push((key, path, facts));
+                }
+            }
+            Some(answer(caught))
+        });
     }
 
     /// Waits until all questions are answered.

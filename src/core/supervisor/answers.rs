@@ -48,6 +48,9 @@ impl Supervisor {
             (Event::ShimLost { .. }, Stage::Verifying { .. }) => self.fail(case, &EndReason::ShimLost, step),
             (Event::Wrote { part, paths, .. }, _) => self.wrote(case, *part, paths, step),
             (Event::Refused { part, refusal, .. }, _) => self.refused_locally(case, *part, refusal, step),
+            (Event::Caught { target, facts, .. }, Stage::Running) if live.ending.is_none() => {
+                self.caught(case, target, facts, step);
+            }
             (Event::NotKept { part, path, error, .. }, _) => self.not_kept(case, *part, path, error, step),
             (Event::Sampled { quiet, .. }, Stage::Running) if live.ending.is_none() => {
                 self.sampled(case, *quiet, step);
@@ -232,10 +235,17 @@ impl Supervisor {
             locked: &live.locked,
             admitted: &live.admitted,
             seen: self.opened.as_ref().is_some_and(|opened| opened.layers.gate).then_some(&live.wrote),
+            caught: &live.wrote,
             on_undeclared: plan.on_undeclared,
             on_outside_edit: plan.on_outside_edit,
         };
-        let writes = attribution::judge(&evidence, measured);
+        let mut measured = measured.clone();
+        if evidence.seen.is_none() {
+            // What a stray agent was caught writing here is in the file with its holder's work.
+            let strayed = self.conflicts.iter().filter(|conflict| conflict.found.holder == live.id);
+            measured.outside.extend(strayed.map(|conflict| conflict.found.path.clone()));
+        }
+        let writes = attribution::judge(&evidence, &measured);
         case.note(step, Fact::WriteSet { id, writes: writes.clone() });
         let case = Case { writes: &writes, ..case };
         if let Some(reason) = &live.failing {
@@ -430,6 +440,7 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         | Event::Asked { id, .. }
         | Event::Wrote { id, .. }
         | Event::Refused { id, .. }
+        | Event::Caught { id, .. }
         | Event::NotKept { id, .. }
         | Event::Measured { id, .. }
         | Event::Frozen { id, .. }

@@ -25,8 +25,9 @@ use crate::core::reason::EndReason;
 use crate::core::record::{Fact, Lockings};
 
 impl Supervisor {
-    /// The writer of `case` wants to write what `holder` has locked. Gives the conflict's number: a
+    /// The writer of `case` wants to write what `holder` has locked, or (`landed`) was seen doing it. Gives the conflict's number: a
     /// new one, unless the two met at this path before.
+    #[expect(clippy::too_many_arguments, reason = "the two, the path, and what is known of the lock")]
     pub(super) fn contest(
         &self,
         case: Case<'_>,
@@ -34,6 +35,7 @@ impl Supervisor {
         holder: Seat,
         lock: Lock,
         pattern: Option<String>,
+        landed: bool,
         step: &mut Step,
     ) -> ConflictId {
         let next = ConflictId(u32::try_from(self.conflicts.len()).unwrap_or(u32::MAX).saturating_add(1));
@@ -67,6 +69,10 @@ impl Supervisor {
             (OnConflict::Manual, _) => return next,
             (OnConflict::Wait, _) => Resolution::WriterWaits,
             (OnConflict::Priority, Recommendation::KeepWriter) if holder_can_end => Resolution::RequeueHolder,
+            // Without a gate there is nothing left to refuse.
+            (OnConflict::Deny, _) | (OnConflict::Priority, Recommendation::KeepWriter) if landed => {
+                Resolution::EndWriter
+            }
             // The second: the holder is about to end by itself, or has not begun.
             (OnConflict::Deny, _) | (OnConflict::Priority, Recommendation::KeepWriter) => Resolution::Refused,
             (OnConflict::Terminate | OnConflict::Priority, _) => Resolution::EndWriter,

@@ -9,6 +9,7 @@ use super::state::{Live, Stage};
 use super::{Step, Supervisor};
 use crate::core::agent::{AgentPlan, IgnoredPaths, OnUndeclared};
 use crate::core::call::{Answer, CallId, Grant, Refusal, RefusalReason, RefusedPath, Target, Touch};
+use crate::core::conflict::Lock;
 use crate::core::effect::{Effect, Ending, Part, Telling};
 use crate::core::facts::PathFacts;
 use crate::core::ids::AttemptId;
@@ -105,7 +106,7 @@ impl Supervisor {
             }
             Verdict::Conflict { holder, lock, pattern } => {
                 let from = step.effects.len();
-                let conflict = self.contest(case, path, holder, lock, pattern, step);
+                let conflict = self.contest(case, path, holder, lock, pattern, false, step);
                 let why = DenialReason::Conflict { conflict, holder: self.agent_plan(holder).id.clone() };
                 let answer = self.denied(case, call.part, RefusedPath::Inside(path.clone()), target.touch, why, step);
                 // Why the call fails is in the agent's log before its tree is ended for it.
@@ -270,6 +271,48 @@ impl Supervisor {
         let others = self.all_live().filter(|&(other, _)| other != seat);
         let mut admitted = others.filter_map(|(other, live)| Some((other, *live.admitted.get(path)?)));
         admitted.find(|(_, how)| *how != Admission::Ignored)
+    }
+
+    /// Where there is no gate, a tree was seen writing this. What the gate would have refused ends it.
+    pub(super) fn caught(&self, case: Case<'_>, target: &Target, facts: &PathFacts, step: &mut Step) {
+        let gated = self.opened.as_ref().is_some_and(|opened| opened.layers.gate);
+        let (path, id, plan) = (&target.path, &case.live.id, self.agent_plan(case.seat));
+        if gated || case.live.wrote.contains(path) {
+            return;
+        }
+        let verdict = self.verdict(case, plan, Part::Agent, target, facts);
+        if !matches!(verdict, Verdict::IgnoredBeneath(_) | Verdict::IgnoredNew) {
+            case.note(step, Fact::Wrote { id: id.clone(), paths: vec![path.clone()] });
+        }
+        match verdict {
+            Verdict::Conflict { holder, lock, pattern } => {
+                self.contest(case, path, holder, lock, pattern, true, step);
+            }
+            Verdict::Held(holder) => {
+                self.contest(case, path, holder, Lock::Late, None, true, step);
+            }
+            Verdict::Late => {
+                case.note(step, Fact::Locked { id: id.clone(), path: path.clone(), how: Lockings::Late });
+            }
+            Verdict::Deny | Verdict::Undeclared(_) => {
+                let reserved = || self.with_look(|look| self.queue.reserved_by(look, case.seat, path)).is_some();
+                match plan.on_undeclared {
+                    OnUndeclared::Warn if verdict != Verdict::Deny => {
+                        let how = Admission::Warned;
+                        case.note(step, Fact::Admitted { id: id.clone(), path: path.clone(), how });
+                    }
+                    OnUndeclared::Claim if verdict != Verdict::Deny && !reserved() => {
+                        let how = Lockings::Claimed;
+                        case.note(step, Fact::Locked { id: id.clone(), path: path.clone(), how });
+                    }
+                    _ => {
+                        let how = Ending::Orderly { grace: plan.grace };
+                        end(case.now, id, Part::Agent, how, EndReason::Undeclared { path: path.clone() }, step);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A shim refused something by itself.

@@ -36,6 +36,9 @@ const LOOK_DELAY: Duration = Duration::from_millis(50);
 /// How long a cookie of the watch is waited for. Its answer takes far less, even after a gap.
 const COOKIE_WAIT: Duration = Duration::from_secs(10);
 
+/// The most paths of which the writer is looked for at once.
+const MOST_CAUGHT: usize = 256;
+
 /// What the driver remembers for the gate and the watch.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
@@ -47,6 +50,9 @@ pub(super) struct Sight {
     look_due: Option<Moment>,
     look: Option<Look>,
     next_look: u64,
+    /// Without a gate: somebody is looking who writes, and there is more to look at.
+    catching: bool,
+    touched: bool,
 }
 
 /// What was seen, until every tree has told what it was let do before.
@@ -268,8 +274,38 @@ impl Driver<'_> {
                 let due = self.now() + LOOK_DELAY;
                 self.sight.look_due.get_or_insert(due);
             }
-            Wake::Touched | Wake::Gap => {}
+            Wake::Touched => self.catch(),
+            Wake::Gap => {}
         }
+    }
+
+    /// Without a gate, looks who is writing at this moment: few writes last long enough to be caught.
+    fn catch(&mut self) {
+        self.sight.touched = true;
+        let trees: Vec<(TreeKey, u32)> = self
+            .trees
+            .iter()
+            .filter(|(key, _)| key.part == Part::Agent)
+            .map(|(k, tree)| (k.clone(), tree.root()))
+            .collect();
+        let Some(watch) = self.watch.as_ref().filter(|_| !self.sight.catching && !trees.is_empty()) else { return };
+        self.sight.touched = false;
+        let Touched::Paths(seen) = watch.take_touched() else { return };
+        let paths = seen.into_iter().map(|seen| seen.path).take(MOST_CAUGHT).collect();
+        self.sight.catching = true;
+        self.lookups.writers(paths, trees, News::Caught);
+    }
+
+    pub(super) fn caught(&mut self, caught: Vec<(TreeKey, RepoPath, PathFacts)>) -> Vec<Event> {
+        self.sight.catching = false;
+        if self.sight.touched {
+            self.catch();
+        }
+        let event = |(key, path, facts): (TreeKey, RepoPath, PathFacts)| {
+            let target = Target { path, touch: Touch::Open, there: facts.there };
+            Event::Caught { id: key.id, target, facts }
+        };
+        caught.into_iter().map(event).collect()
     }
 
     fn outside_of(&self, id: &AttemptId) -> Vec<RepoPath> {

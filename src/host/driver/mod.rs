@@ -136,6 +136,8 @@ enum News {
         base: Result<Base, GitError>,
     },
     Watch(Wake),
+    /// Who was seen writing what, where there is no gate.
+    Caught(Vec<(TreeKey, RepoPath, PathFacts)>),
     Spawned(TreeKey, Result<Tree, SpawnError>),
     Tree(TreeKey, TreeNews),
     /// The tree could not be compared with its state at the start.

@@ -39,6 +39,9 @@ impl Driver<'_> {
         if let News::Tree(key, TreeNews::Refused(refusals)) = news {
             return Self::refused(&key, refusals);
         }
+        if let News::Caught(caught) = news {
+            return self.caught(caught);
+        }
         let survived = survived(&news);
         survived.into_iter().chain(self.heard(news)).collect()
     }
@@ -85,7 +88,7 @@ impl Driver<'_> {
                 self.flushed(&key, Some(number));
                 None
             }
-            News::Tree(_, TreeNews::Refused(_)) => None,
+            News::Tree(_, TreeNews::Refused(_)) | News::Caught(_) => None,
             News::Tree(key, TreeNews::Gap(_)) => {
                 self.readers.get_mut(&key.id)?.gap();
                 None

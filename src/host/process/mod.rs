@@ -316,6 +316,12 @@ impl Tree {
         &self.process
     }
 
+    /// The process that all of the tree descends from.
+    #[must_use]
+    pub fn root(&self) -> u32 {
+        self.shim
+    }
+
     /// Ends the tree. May be called again to hurry; a later, milder wish changes nothing. A shim that
     /// does not do it in time is killed and its tree swept.
     pub fn end(&self, how: Ending) {

@@ -1,0 +1,65 @@
+//! The watch alone (`--no-gate`): who is caught writing is certain, and only that ends anybody.
+
+use std::time::Duration;
+
+use crate::support::{TestRepo, eventually, finish};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn sh(id: &str, files: &str, script: &str, more: &str) -> String {
+    format!("[[agent]]\nid = \"{id}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\nfiles = {files}\n{more}\n")
+}
+
+/// It holds the file open, so that whoever looks finds it.
+const HOLD: &str = "exec 3>> FILE; echo stray >&3; sleep 600";
+
+#[test]
+fn who_is_caught_writing_anothers_file_is_ended_and_the_file_is_nobodys_alone() {
+    let repo = TestRepo::with(&[("a.txt", "1\n"), ("b.txt", "1\n")]);
+    let owner = sh("owner", "[\"a.txt\"]", "echo mine >> a.txt; until grep -q stray a.txt; do sleep 0.05; done", "");
+    let stray = sh("stray", "[\"b.txt\"]", &HOLD.replace("FILE", "a.txt"), "grace = \"100ms\"");
+    let ended = repo.run(&[owner, stray].concat(), &["--no-gate", "--format", "json"]).expect(1);
+    assert_eq!(ended.agent("stray")["state"], "TERMINATED");
+    assert_eq!(ended.agent("stray")["reason"]["kind"], "conflict");
+    let conflict = &ended.json()["conflicts"][0];
+    assert_eq!((&conflict["attribution"], &conflict["resolution"]), (&"certain".into(), &"end_writer".into()));
+    assert_eq!(ended.agent("owner")["reason"]["kind"], "outside_edit", "the two cannot be told apart any more");
+    assert!(ended.agent("owner")["salvage"].is_string());
+    assert_eq!(repo.subjects(), Vec::<String>::new());
+    assert!(repo.read("a.txt").contains("stray"), "nothing of a mixed path is put back");
+    repo.assert_no_survivors();
+}
+
+#[test]
+fn who_is_caught_writing_what_nobody_declared_is_treated_as_its_policy_says() {
+    for (policy, state, kind) in
+        [("deny", "TERMINATED", "undeclared"), ("kill", "TERMINATED", "undeclared"), ("warn", "TIMEOUT", "timeout")]
+    {
+        let repo = TestRepo::with(&[("a.txt", "1\n"), ("b.txt", "1\n")]);
+        let options = format!("grace = \"100ms\"\ntimeout = \"3s\"\non_undeclared = \"{policy}\"");
+        let session = sh("stray", "[\"b.txt\"]", &HOLD.replace("FILE", "a.txt"), &options);
+        let ended = repo.run(&session, &["--no-gate", "--format", "json"]).expect(1);
+        assert_eq!(
+            (&ended.agent("stray")["state"], &ended.agent("stray")["reason"]["kind"]),
+            (&state.into(), &kind.into())
+        );
+        let told = &ended.agent("stray")["in_tree"];
+        assert_eq!(told, &serde_json::json!(["a.txt"]), "whose it is, is known: {policy}");
+        repo.assert_no_survivors();
+    }
+}
+
+#[test]
+fn an_edit_from_outside_ends_nobody() {
+    let repo = TestRepo::with(&[("a.txt", "1\n"), ("b.txt", "1\n")]);
+    let (reached, open) = (repo.tmp().join("reached"), repo.tmp().join("open"));
+    let wait = format!("touch {}; until test -e {}; do sleep 0.05; done", reached.display(), open.display());
+    let script = format!("{wait}; echo mine > b.txt");
+    let child = repo.start(&sh("calm", "[\"b.txt\"]", &script, ""), &["--no-gate", "--format", "json"]);
+    assert!(eventually(LONG, || reached.exists()));
+    repo.write("a.txt", "the user's\n");
+    std::fs::write(&open, "").unwrap();
+    let ended = finish(child, LONG).expect(0);
+    assert_eq!(ended.json()["unattributed"], serde_json::json!(["a.txt"]));
+    assert_eq!(repo.files_of("feat(calm): calm"), ["b.txt"]);
+}
