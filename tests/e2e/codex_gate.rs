@@ -134,7 +134,10 @@ fn the_patches_of_who_declared_a_file_survive_every_conflict() {
         let (holder, writer) = (format!("{policy}-a"), format!("{policy}-b"));
         scripts.push(
             patcher(Script::new(&holder), &path, 'a', |script| {
-                script.wait_until(&format!("a conflict about {path}"), recorded(&repo, "conflict_found", &path))
+                // Nobody decides an open conflict by being gone.
+                let (kind, about) =
+                    if policy == "manual" { ("end_intended", &writer) } else { ("conflict_found", &path) };
+                script.wait_until(&format!("{kind} about {about}"), recorded(&repo, kind, about))
             })
             .message("All patched."),
         );

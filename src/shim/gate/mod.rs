@@ -36,7 +36,7 @@ use self::call::{Act, Subject};
 use self::decide::{Rules, Verdict};
 use self::memory::Process;
 use self::resolve::Workspace;
-use self::sight::{Blind, Sighting, look};
+use self::sight::{Blind, Settled, Sighting, look};
 use self::sys::{Arming, Listener, NoListener, Notification, Program, Reply};
 use self::table::{Call, Machine};
 use self::tell::{MAX_BYTES, Tidings};
@@ -163,7 +163,7 @@ impl Gate {
         }
         let seen = match &act {
             Ok(act) => look(&mut self.workspace, tid, act),
-            Err(_) => Err(Blind { why: RefusalReason::Unresolved, touch: touch(call) }),
+            Err(_) => Err(Settled::Blind(Blind { why: RefusalReason::Unresolved, touch: touch(call) })),
         };
         // The number of a thread that is gone may be another's by now.
         if !self.listener.as_ref().is_some_and(|listener| listener.is_valid(id)) {
@@ -174,7 +174,8 @@ impl Gate {
                 let pending = Pending { id, since: now, all, settled: BTreeSet::new(), asked: Vec::new() };
                 self.settle(pending, now);
             }
-            Err(blind) => {
+            Err(Settled::Fails(errno)) => self.reply(id, Reply::Fail(errno)),
+            Err(Settled::Blind(blind)) => {
                 let path = RefusedPath::Other(act.as_ref().map_or_else(|_| "unreadable".to_owned(), spell));
                 self.tidings.refused(now, Refusal { path, touch: blind.touch, why: blind.why });
                 self.reply(id, Reply::Fail(libc::EACCES));

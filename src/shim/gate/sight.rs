@@ -1,9 +1,12 @@
 //! From what a call would do to the paths that it concerns, and what is there.
 //!
 //! Invariant: a call that is seen to fail (a new name that is taken, an open of nothing, a directory
-//! opened for writing) concerns nothing: the kernel fails it, nobody has to decide, and nothing is
-//! counted. What cannot be seen from the names (permissions, quotas) is counted although it fails.
+//! opened for writing) concerns nothing: nobody has to decide, and nothing is counted. Where it would
+//! succeed if another took the name away, or made it, at that moment, it is failed here and not by the
+//! kernel. What cannot be seen from the names (permissions, quotas) is counted although it fails.
 //! Deliberately absent: whether a path may be changed (`decide`).
+
+use nix::libc;
 
 use super::call::{Act, Opening, Renaming, Subject};
 use super::resolve::{Place, Resolved, Unresolved, Workspace};
@@ -32,8 +35,23 @@ pub(super) struct Blind {
     pub(super) touch: Touch,
 }
 
+/// Why a call has its answer before anybody is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    Blind(Blind),
+    /// As seen, it fails with this error number. Let go on, it would be judged by nobody if what is
+    /// there changes before the kernel looks: so git got a lock whose owner let go at that moment.
+    Fails(i32),
+}
+
+impl From<Blind> for Settled {
+    fn from(blind: Blind) -> Self {
+        Self::Blind(blind)
+    }
+}
+
 /// All that the call concerns, in the order of its arguments; nothing: let it go on.
-pub(super) fn look(workspace: &mut Workspace, tid: u32, act: &Act) -> Result<Vec<Sighting>, Blind> {
+pub(super) fn look(workspace: &mut Workspace, tid: u32, act: &Act) -> Result<Vec<Sighting>, Settled> {
     let mut eye = Eye { workspace, tid };
     match act {
         Act::Nothing => Ok(Vec::new()),
@@ -67,30 +85,44 @@ impl Eye<'_> {
         }
     }
 
-    fn open(&mut self, at: &Subject, how: Opening) -> Result<Vec<Sighting>, Blind> {
+    fn open(&mut self, at: &Subject, how: Opening) -> Result<Vec<Sighting>, Settled> {
         let Some(seen) = self.at(at, Touch::Open)? else { return Ok(Vec::new()) };
-        let fails = match seen.there {
-            There::Nothing => !how.creates || how.directory,
+        match seen.there {
+            There::Nothing if !how.creates => return fails(&seen, libc::ENOENT),
+            There::File if how.exclusive => return fails(&seen, libc::EEXIST),
+            _ => {}
+        }
+        let futile = match seen.there {
+            There::Nothing => how.directory,
             There::Directory => true,
-            There::File => how.exclusive || how.directory,
+            There::File => how.directory,
         };
         let makes = seen.there == There::Nothing;
-        if fails || !(makes || how.writes || how.truncates) {
+        if futile || !(makes || how.writes || how.truncates) {
             return Ok(Vec::new());
         }
         let tally = Tally { closes: u32::from(how.writes), creates: u32::from(makes), ..Tally::default() };
         Ok(vec![Sighting { tally, ..sighting(seen, Touch::Open) }])
     }
 
-    fn make(&mut self, at: &Subject, touch: Touch) -> Result<Vec<Sighting>, Blind> {
+    fn make(&mut self, at: &Subject, touch: Touch) -> Result<Vec<Sighting>, Settled> {
         let Some(seen) = self.at(at, touch)? else { return Ok(Vec::new()) };
-        let free = seen.there == There::Nothing;
-        Ok(if free { vec![sighting(seen, touch)] } else { Vec::new() })
+        if seen.there == There::Nothing {
+            return Ok(vec![sighting(seen, touch)]);
+        }
+        // A socket that is bound to a name that is taken gets another error.
+        if touch == Touch::MakeDirectory || seen.place == Place::Git {
+            return fails(&seen, libc::EEXIST);
+        }
+        Ok(Vec::new())
     }
 
-    fn remove(&mut self, at: &Subject, directory: bool) -> Result<Vec<Sighting>, Blind> {
+    fn remove(&mut self, at: &Subject, directory: bool) -> Result<Vec<Sighting>, Settled> {
         let touch = if directory { Touch::RemoveDirectory } else { Touch::Remove };
         let Some(seen) = self.at(at, touch)? else { return Ok(Vec::new()) };
+        if seen.there == There::Nothing {
+            return fails(&seen, libc::ENOENT);
+        }
         let works = match (seen.there, directory) {
             (There::File, false) => true,
             // Most such calls try whether the directory is empty by now.
@@ -110,18 +142,19 @@ impl Eye<'_> {
         }
     }
 
-    fn rename(&mut self, old: &Subject, new: &Subject, mode: Renaming) -> Result<Vec<Sighting>, Blind> {
+    fn rename(&mut self, old: &Subject, new: &Subject, mode: Renaming) -> Result<Vec<Sighting>, Settled> {
         let Some(from) = self.at(old, Touch::MoveOut)? else { return Ok(Vec::new()) };
         let Some(to) = self.at(new, Touch::MoveIn)? else { return Ok(Vec::new()) };
-        let fails = match (from.there, to.there, mode) {
-            (There::Nothing, _, _) | (_, There::Nothing, Renaming::Exchange) => true,
+        let ours = if concerns(&from) { &from } else { &to };
+        let futile = match (from.there, to.there, mode) {
+            (There::Nothing, _, _) | (_, There::Nothing, Renaming::Exchange) => return fails(ours, libc::ENOENT),
             (_, There::Nothing, _) | (_, _, Renaming::Exchange) => false,
-            (_, _, Renaming::Fresh) => true,
+            (_, _, Renaming::Fresh) => return fails(ours, libc::EEXIST),
             (old, new, Renaming::Replace) => old != new,
         };
         // Two names of one file: nothing is done, or (for an exchange) nothing is seen.
         let same = from.identity.is_some() && from.identity == to.identity;
-        if fails || same || !(concerns(&from) || concerns(&to)) {
+        if futile || same || !(concerns(&from) || concerns(&to)) {
             return Ok(Vec::new());
         }
         let mut all = Vec::new();
@@ -166,18 +199,21 @@ impl Eye<'_> {
         Ok(())
     }
 
-    fn link(&mut self, old: &Subject, new: &Subject) -> Result<Vec<Sighting>, Blind> {
+    fn link(&mut self, old: &Subject, new: &Subject) -> Result<Vec<Sighting>, Settled> {
         let Some(from) = self.at(old, Touch::Alias)? else { return Ok(Vec::new()) };
         let Some(to) = self.at(new, Touch::Make)? else { return Ok(Vec::new()) };
         // A file without a name may be seen as nothing.
         let nameless = from.place == Place::Nameless;
-        if !(from.there == There::File || nameless) || to.there != There::Nothing {
+        if !(from.there == There::File || nameless) {
             return Ok(Vec::new());
+        }
+        if to.there != There::Nothing {
+            return fails(&to, libc::EEXIST);
         }
         Ok(vec![Sighting { content: false, ..sighting(from, Touch::Alias) }, sighting(to, Touch::Make)])
     }
 
-    fn change(&mut self, at: &Subject, content: bool) -> Result<Vec<Sighting>, Blind> {
+    fn change(&mut self, at: &Subject, content: bool) -> Result<Vec<Sighting>, Settled> {
         let Some(seen) = self.at(at, Touch::Change)? else { return Ok(Vec::new()) };
         let works = seen.there == There::File || (seen.there == There::Directory && !content);
         Ok(if works { vec![Sighting { content, ..sighting(seen, Touch::Change) }] } else { Vec::new() })
@@ -197,6 +233,11 @@ fn of_kind(touch: Touch, moved: There) -> Touch {
 fn sighting(seen: Resolved, touch: Touch) -> Sighting {
     let tally = Tally::of(touch, seen.there);
     Sighting { place: seen.place, touch, there: seen.there, tally, content: true }
+}
+
+/// The call fails with this error number, if it is for the gate to say.
+fn fails(seen: &Resolved, errno: i32) -> Result<Vec<Sighting>, Settled> {
+    if concerns(seen) { Err(Settled::Fails(errno)) } else { Ok(Vec::new()) }
 }
 
 fn concerns(seen: &Resolved) -> bool {

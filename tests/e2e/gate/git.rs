@@ -143,3 +143,45 @@ fn the_git_directories_of_a_linked_worktree_are_protected() {
     assert_eq!(repo.git(&["log", "--format=%s", "main"]), "begin\n");
     assert!(!main.join("refs/heads/x").exists());
 }
+
+/// A lock file that somebody else lets go of just as an agent asks for it: it fails as seen, and is not let
+/// go on to succeed.
+#[test]
+fn a_lock_that_comes_and_goes_is_never_the_agents() {
+    let repo = TestRepo::with(&[("a.txt", "a\n"), ("b.txt", "b\n")]);
+    let script = "python3 - <<'END'
+import errno, os, time
+got = []
+def grab(path):
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR))
+        got.append(path)
+    except OSError as e:
+        assert e.errno in (errno.EEXIST, errno.EACCES), e
+end = time.time() + 2
+while time.time() < end:
+    grab('.git/index.lock')
+    grab('b.lock')
+print(got[:3], file=open(os.environ['F'] + '/got', 'w'))
+END
+echo mine > a.txt";
+    let child = super::start(&repo, "", &[agent("a", &["a.txt"], script, "deny = [\"*.lock\"]")]);
+    let locks = [repo.path().join(".git/index.lock"), repo.path().join("b.lock")];
+    let over = super::meeting(&repo).join("got");
+    let done = crate::support::eventually(super::PATIENCE, || {
+        for _ in 0..200 {
+            for lock in &locks {
+                // The agent's, if it were there, would be in the way.
+                if std::fs::File::create_new(lock).is_ok() {
+                    std::fs::remove_file(lock).unwrap();
+                }
+            }
+        }
+        over.exists()
+    });
+    assert!(done);
+    let ended = super::finished(&repo, child);
+    assert_eq!(heard(&repo, "got"), "[]\n");
+    assert_state(&ended, "a", "COMPLETED", None);
+    assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
+}
