@@ -7,7 +7,7 @@
 //! Invariant: every notification is answered exactly once, within the terms' `answer_within`; nothing
 //! here waits, and what is kept is bounded: at most [`MAX_PENDING`] calls that wait, with
 //! [`MAX_HELD`] paths among them, besides what `tell` bounds, and the grants, which are the
-//! supervisor's. After [`Gate::refuse_all`] no call that concerns the workspace goes on.
+//! supervisor's. Once the tree is being ended, no call that concerns the workspace goes on.
 //! It is no wall against an adversary: after the answer another thread of the process can exchange
 //! what a path means.
 //! Deliberately absent: descriptors that were opened before (reads, writes and mappings through them
