@@ -93,9 +93,8 @@ impl Eye<'_> {
             _ => {}
         }
         let futile = match seen.there {
-            There::Nothing => how.directory,
             There::Directory => true,
-            There::File => how.directory,
+            There::Nothing | There::File => how.directory,
         };
         let makes = seen.there == There::Nothing;
         if futile || !(makes || how.writes || how.truncates) {
