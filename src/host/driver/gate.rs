@@ -325,6 +325,11 @@ impl Driver<'_> {
     pub(super) fn look(&mut self) {
         self.sight.look_due = None;
         let Some(watch) = &self.watch else { return };
+        if !self.starting.is_empty() {
+            // One that is just being started may have written already, and cannot be asked yet.
+            self.sight.look_due = Some(self.now() + LOOK_DELAY);
+            return;
+        }
         let Touched::Paths(touched) = watch.take_touched() else { return };
         let paths: Vec<RepoPath> = touched.into_iter().map(|seen| seen.path).collect();
         let tallies = watch.tallies(&paths);
