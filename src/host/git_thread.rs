@@ -19,18 +19,35 @@ pub struct GitThread<N> {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Said when it is dropped, unless it was taken back.
+struct LastWord<N> {
+    news: mpsc::Sender<N>,
+    died: Option<N>,
+}
+
+impl<N> Drop for LastWord<N> {
+    fn drop(&mut self) {
+        if let Some(died) = self.died.take() {
+            let _ = self.news.blocking_send(died);
+        }
+    }
+}
+
 impl<N: Send + 'static> GitThread<N> {
     /// Moves `repository` to a thread of its own, called `name`, that answers to `news`. The number of
-    /// jobs that can wait is bounded by their source: every attempt has at most a few at a time.
-    pub fn start(name: &str, mut repository: Repository, news: mpsc::Sender<N>) -> std::io::Result<Self> {
+    /// jobs that can wait is bounded by their source: every attempt has at most a few at a time. `died` is
+    /// the last that is heard of it should a job panic: the jobs behind that one are never done.
+    pub fn start(name: &str, mut repository: Repository, news: mpsc::Sender<N>, died: N) -> std::io::Result<Self> {
         let (jobs, queue) = std_mpsc::channel::<Job<N>>();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let mut last_word = LastWord { news: news.clone(), died: Some(died) };
             for job in queue {
                 // Nobody listens any more when the driver has ended; the work is still done.
                 if let Some(answer) = job(&mut repository) {
                     let _ = news.blocking_send(answer);
                 }
             }
+            last_word.died = None;
         })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }

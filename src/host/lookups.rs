@@ -46,9 +46,10 @@ pub struct Question {
 impl<N: Send + 'static> Lookups<N> {
     /// Starts the thread for the working tree of `first`, to answer to `news`. There is at most one such
     /// thread beside each repository. What waits in its queue is bounded by the calls that wait.
-    pub fn start(first: &Repository, news: mpsc::Sender<N>) -> Result<Self, LookupsError> {
+    /// `died`: as for [`GitThread::start`].
+    pub fn start(first: &Repository, news: mpsc::Sender<N>, died: N) -> Result<Self, LookupsError> {
         let second = first.beside().map_err(LookupsError::Open)?;
-        let thread = GitThread::start("lookups", second, news).map_err(LookupsError::Thread)?;
+        let thread = GitThread::start("lookups", second, news, died).map_err(LookupsError::Thread)?;
         Ok(Self { thread })
     }
 

@@ -225,8 +225,8 @@ fn questions_are_answered_while_the_other_thread_is_busy() {
     let s = Scratch::committed(&[("a", "1\n"), (".gitignore", "out/\n")]);
     let repository = s.open();
     let (news, mut inbox) = tokio::sync::mpsc::channel(4);
-    let lookups = Lookups::start(&repository, news.clone()).unwrap();
-    let git = GitThread::start("git", repository, news).unwrap();
+    let lookups = Lookups::start(&repository, news.clone(), Vec::new()).unwrap();
+    let git = GitThread::start("git", repository, news, Vec::new()).unwrap();
     let (release, held) = std::sync::mpsc::channel::<()>();
     git.post(move |_| {
         let _ = held.recv();
@@ -241,4 +241,18 @@ fn questions_are_answered_while_the_other_thread_is_busy() {
     assert_eq!(inbox.blocking_recv().unwrap(), []);
     lookups.finish();
     git.finish();
+}
+
+#[test]
+fn a_thread_that_dies_says_so_and_holds_nobody_up() {
+    let s = Scratch::committed(&[("a", "1\n")]);
+    let (news, mut inbox) = tokio::sync::mpsc::channel(4);
+    let git = GitThread::start("git", s.open(), news, "died").unwrap();
+    git.post(|_| Some("alive"));
+    git.post(|_| panic!("on purpose"));
+    git.post(|_| Some("never"));
+    assert_eq!(inbox.blocking_recv(), Some("alive"));
+    assert_eq!(inbox.blocking_recv(), Some("died"));
+    git.finish();
+    assert_eq!(inbox.blocking_recv(), None);
 }

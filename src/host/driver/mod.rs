@@ -99,6 +99,8 @@ pub enum DriverError {
     Journal(#[from] JournalError),
     #[error("cannot start the thread that git runs on")]
     GitThread(#[source] io::Error),
+    #[error("the thread `{0}` ended by a bug in supervise; everything that ran was ended")]
+    ThreadDied(&'static str),
     #[error("cannot prepare to launch processes")]
     Launcher(#[source] io::Error),
     #[error("cannot write the plan of the run")]
@@ -136,6 +138,8 @@ enum News {
         base: Result<Base, GitError>,
     },
     Watch(Wake),
+    /// A thread is gone, because of a bug; this is its name.
+    Died(&'static str),
     /// Who was seen writing what, where there is no gate.
     Caught(Vec<(TreeKey, RepoPath, PathFacts)>),
     Spawned(TreeKey, Result<Tree, SpawnError>),
@@ -192,6 +196,8 @@ struct Driver<'o> {
     verifies: BTreeMap<AttemptId, trees::Verifying>,
     observer: &'o mut dyn Observer,
     snapshot_due: Option<Moment>,
+    /// A thread whose answers will never come.
+    died: Option<&'static str>,
     surveyed: bool,
     outcome: Option<RunOutcome>,
 }
@@ -233,8 +239,8 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
     let workspace = repository.workspace().to_owned();
     let forbidden = gate::forbidden(&repository);
-    let lookups = Lookups::start(&repository, news.clone())?;
-    let git = GitThread::start("git", repository, news.clone()).map_err(DriverError::GitThread)?;
+    let lookups = Lookups::start(&repository, news.clone(), News::Died("lookups"))?;
+    let git = GitThread::start("git", repository, news.clone(), News::Died("git")).map_err(DriverError::GitThread)?;
     let mut driver = Driver {
         supervisor: Supervisor::new(plan),
         journal,
@@ -264,6 +270,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         verifies: BTreeMap::new(),
         observer,
         snapshot_due: None,
+        died: None,
         surveyed: true,
         outcome: None,
     };
@@ -355,6 +362,9 @@ impl Driver<'_> {
                         next = if events.len() < MAX_BATCH { inbox.try_recv().ok() } else { None };
                     }
                 }
+            }
+            if let Some(name) = self.died {
+                return Err(DriverError::ThreadDied(name));
             }
             if self.look_due().is_some_and(|due| due <= self.now()) {
                 self.look();
