@@ -288,7 +288,9 @@ impl Driver<'_> {
             .filter(|(key, _)| key.part == Part::Agent)
             .map(|(k, tree)| (k.clone(), tree.root()))
             .collect();
-        let Some(watch) = self.watch.as_ref().filter(|_| !self.sight.catching && !trees.is_empty()) else { return };
+        // A tree that is just being started may have written already, and cannot be looked at yet.
+        let ready = !self.sight.catching && !trees.is_empty() && self.starting.is_empty();
+        let Some(watch) = self.watch.as_ref().filter(|_| ready) else { return };
         self.sight.touched = false;
         let Touched::Paths(seen) = watch.take_touched() else { return };
         let paths = seen.into_iter().map(|seen| seen.path).take(MOST_CAUGHT).collect();
@@ -296,11 +298,16 @@ impl Driver<'_> {
         self.lookups.writers(paths, trees, News::Caught);
     }
 
-    pub(super) fn caught(&mut self, caught: Vec<(TreeKey, RepoPath, PathFacts)>) -> Vec<Event> {
-        self.sight.catching = false;
-        if self.sight.touched {
+    /// A tree has been started: what was left to look at is looked at now.
+    pub(super) fn catch_up(&mut self) {
+        if self.sight.touched && !self.layers.gate {
             self.catch();
         }
+    }
+
+    pub(super) fn caught(&mut self, caught: Vec<(TreeKey, RepoPath, PathFacts)>) -> Vec<Event> {
+        self.sight.catching = false;
+        self.catch_up();
         let event = |(key, path, facts): (TreeKey, RepoPath, PathFacts)| {
             let target = Target { path, touch: Touch::Open, there: facts.there };
             Event::Caught { id: key.id, target, facts }

@@ -134,6 +134,7 @@ impl Driver<'_> {
                 }
                 let process = tree.process().clone();
                 self.trees.insert(key.clone(), tree);
+                self.catch_up();
                 (part == Part::Agent).then_some(Event::Spawned { id: key.id, process })
             }
             (Err(error), Part::Agent) => {
