@@ -29,6 +29,9 @@ fn a_run_shows_how_it_stands() {
     let repo = TestRepo::with(&[("src/main.rs", ""), ("docs/x", "")]);
     let run = Run::start(&repo, &story(&repo), "api");
     until(&run, "bad", "FAILED");
+    // It is FAILED while its work is still being kept.
+    let kept = || run.agent("bad").is_some_and(|bad| bad["salvage"].is_string());
+    assert!(super::eventually(Duration::from_secs(30), kept), "{:?}", run.agent("bad"));
     until(&run, "blocked", "BLOCKED");
     let human = supervise(&repo, &["status"]).expect(0);
     assert_eq!(human.stderr, "");

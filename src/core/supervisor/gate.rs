@@ -155,6 +155,11 @@ impl Supervisor {
         self.last_writes.get(path).is_some_and(|&(at, by)| by != Some(seat) && at > looked)
     }
 
+    /// Was it somebody outside every tree who last wrote the path, after the attempt began?
+    pub(super) fn was_written_outside(&self, live: &Live, path: &RepoPath) -> bool {
+        self.last_writes.get(path).is_some_and(|&(at, by)| by.is_none() && at > live.started)
+    }
+
     /// May everybody write everything beneath this ignored directory, whatever still starts?
     fn nobody_claims_beneath(&self, directory: &RepoPath) -> bool {
         let reaches = |claim: &crate::core::claim::Claim| {

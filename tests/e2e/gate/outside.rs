@@ -133,7 +133,9 @@ fn an_agent_reads_again_what_an_outsider_changed() {
 #[test]
 fn a_run_without_the_gate_says_so() {
     let repo = TestRepo::with(FILES);
-    let agents = [agent("a", &["a.txt"], "echo agent >> a.txt; echo stray > stray.txt", "")];
+    // By renames: who is caught with the file open is no guess.
+    let script = "for f in a stray; do echo $f > .git/part; mv .git/part $f.txt; done";
+    let agents = [agent("a", &["a.txt"], script, "")];
     let session = super::session(&repo, "", &agents);
     let ended = repo.run(&session, &["--no-gate", "--format", "json"]).expect(0);
     let layers = &ended.json()["layers"];
