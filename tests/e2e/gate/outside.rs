@@ -44,7 +44,13 @@ fn edited(repo: &TestRepo, more: &str, edit: impl FnOnce()) -> Ended {
 fn a_file_that_an_agent_also_wrote_is_mixed() {
     for save in [Save::InPlace, Save::RenamedOver] {
         for repo in TestRepo::for_each_user(FILES) {
-            let ended = edited(&repo, "", || save.save(&repo, "a.txt", "the editor's\n")).expect(1);
+            let ended = edited(&repo, "", || {
+                save.save(&repo, "a.txt", "the editor's\n");
+                // An agent that ends at once is judged before the watch is looked at for its own sake.
+                let told = eventually(super::PATIENCE, || !records_so_far(&repo, "outside_write").is_empty());
+                assert!(told, "{save:?}: it is seen");
+            })
+            .expect(1);
             assert_state(&ended, "a", "FAILED", Some("outside_edit"));
             assert!(ended.agent("a")["reason"]["text"].as_str().unwrap().contains("a.txt"));
             assert_eq!(repo.read("a.txt"), "the editor's\n", "{save:?}: nothing of it is put back");
@@ -134,7 +140,7 @@ fn an_agent_reads_again_what_an_outsider_changed() {
 fn a_run_without_the_gate_says_so() {
     let repo = TestRepo::with(FILES);
     // By renames: who is caught with the file open is no guess.
-    let script = "for f in a stray; do echo $f > .git/part; mv .git/part $f.txt; done";
+    let script = "for f in a stray; do echo agent > .git/part; mv .git/part $f.txt; done";
     let agents = [agent("a", &["a.txt"], script, "")];
     let session = super::session(&repo, "", &agents);
     let ended = repo.run(&session, &["--no-gate", "--format", "json"]).expect(0);
