@@ -51,7 +51,7 @@ pub enum Verdict<Id> {
     Deny,
     /// In its exclusive lock.
     Own,
-    /// Admitted before.
+    /// Admitted before, and held since.
     Admitted,
     /// Git ignores it, and it lies in this directory, all of which is ignored.
     IgnoredBeneath(RepoPath),
@@ -99,7 +99,8 @@ impl<Id: Copy> Question<'_, Id> {
         if self.owns(path) {
             return if self.stale && changes_content(self.target.touch) { Verdict::Stale } else { Verdict::Own };
         }
-        if self.writer.admitted.contains_key(path) {
+        // What git ignores is judged anew: another may have locked it since.
+        if self.writer.admitted.get(path).is_some_and(|how| *how != Admission::Ignored) {
             return Verdict::Admitted;
         }
         let late = covers(&self.writer.claim.late, path, &self.facts.ignored);

@@ -101,12 +101,6 @@ impl Gate {
         self.owns(agent, at) || covers(&claim.shared, at)
     }
 
-    /// Does its plan name the path, whatever it locked since?
-    fn declares(&self, agent: &AgentId, at: &RepoPath) -> bool {
-        let claim = &self.plans[agent].claim;
-        covers(&claim.exclusive, at) || covers(&claim.shared, at)
-    }
-
     fn owns(&self, agent: &AgentId, at: &RepoPath) -> bool {
         let claim = &self.plans[agent].claim;
         let denied = claim.deny.iter().any(|pattern| pattern.matches(at));
@@ -133,10 +127,7 @@ impl Gate {
         let living = self.living.get(&id.agent).filter(|living| living.id == *id);
         let living = living.unwrap_or_else(|| panic!("only_living_trees_write: {id} {at}"));
         for (other, theirs) in self.others(&id.agent) {
-            // Who was let write an ignored path before keeps that when another claims it on the way.
-            let admitted = living.admitted.get(at) == Some(&Admission::Ignored);
-            let before = admitted && is_ignored(at) && !self.declares(other, at);
-            assert!(before || !self.locks(other, at), "nobody_writes_what_another_has_locked: {id} {at}, of {other}");
+            assert!(!self.locks(other, at), "nobody_writes_what_another_has_locked: {id} {at}, of {other}");
             if theirs.landed.contains(at) && !is_ignored(at) {
                 let warned = |living: &Living| living.admitted.get(at) == Some(&Admission::Warned);
                 assert!(warned(theirs) && warned(living), "no_two_write_the_same_path: {id} and {other}, {at}");

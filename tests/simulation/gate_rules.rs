@@ -438,6 +438,55 @@ fn ignored_paths_are_free_unless_they_were_there_or_are_enforced() {
     );
 }
 
+/// It may go on writing what git ignores only until another locks it: by its claim, or on the way.
+#[test]
+fn an_ignored_path_is_free_only_while_nobody_has_it_locked() {
+    let free = |calls: &[_]| agent("free").files(&["f"]).calls(calls).conflict(OnConflict::Deny);
+    let declares = [
+        free(&[write(1, "f"), write(2, "out.log"), write(12, "out.log")]).takes(20),
+        agent("first").files(&["g"]),
+        agent("owner").files(&["out.log"]).calls(&[write(1, "out.log")]),
+    ];
+    check(
+        scenario(declares).gated().slots(2),
+        &[
+            "0 free starts",
+            "0 first starts",
+            "2 free is let at out.log: Ignored",
+            "10 first COMPLETED",
+            "10 owner starts",
+            "12 CONFLICT 1: owner and free at out.log",
+            "12 conflict 1: Refused by Policy",
+            "12 free is denied out.log: Conflict",
+            "20 owner COMPLETED",
+            "20 free COMPLETED",
+            "20 conflict 1: Clean",
+        ],
+    );
+    let claims = [
+        free(&[write(1, "f"), write(2, "out.log"), write(6, "out.log")]),
+        agent("strict").files(&["g"]).calls(&[write(1, "g"), write(4, "out.log")]).with(|plan| {
+            plan.ignored = IgnoredPaths::Enforce;
+            plan.on_undeclared = OnUndeclared::Claim;
+        }),
+    ];
+    check(
+        scenario(claims).gated(),
+        &[
+            "0 free starts",
+            "0 strict starts",
+            "2 free is let at out.log: Ignored",
+            "4 strict locks out.log: Claimed",
+            "6 CONFLICT 1: strict and free at out.log",
+            "6 conflict 1: Refused by Policy",
+            "6 free is denied out.log: Conflict",
+            "10 free COMPLETED",
+            "10 strict COMPLETED",
+            "10 conflict 1: Clean",
+        ],
+    );
+}
+
 #[test]
 fn an_attempt_whose_every_write_was_refused_has_failed() {
     check(

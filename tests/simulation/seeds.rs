@@ -203,7 +203,7 @@ fn gated(random: &mut Random, mut made: Scenario) -> Scenario {
             plan.claim.late.extend(some_files(random, 2).into_iter().map(|text| Pattern::new(text).unwrap()));
         }
         if random.percent(15) {
-            plan.claim.exclusive.push(Pattern::new("target/own").unwrap());
+            plan.claim.exclusive.push(Pattern::new(pick(random, &["target/own", "out.log"])).unwrap());
         }
         if random.percent(10) {
             plan.claim.deny.push(Pattern::new(pick(random, &["a", "dir/"])).unwrap());

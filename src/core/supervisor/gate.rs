@@ -88,14 +88,14 @@ impl Supervisor {
                     let (id, path) = (case.live.id.clone(), directory.clone());
                     case.note(step, Fact::Admitted { id, path, how: Admission::Ignored });
                 }
-                if self.nobody_claims_beneath(&directory) {
+                if self.nobody_can_lock_within(&directory) {
                     reply.grants.push(Grant::Beneath(directory));
                 }
                 Answer::Allow
             }
             Verdict::OnTheWay => Answer::Allow,
-            Verdict::IgnoredNew => Self::admit(case, target, Admission::Ignored, reply, step),
-            Verdict::Provisional => Self::admit(case, target, Admission::Provisional, reply, step),
+            Verdict::IgnoredNew => self.admit(case, target, Admission::Ignored, reply, step),
+            Verdict::Provisional => self.admit(case, target, Admission::Provisional, reply, step),
             Verdict::Late => self.lock(case, target, Lockings::Late, reply, step),
             Verdict::Stale => {
                 reply.look_again.push(path.clone());
@@ -160,22 +160,29 @@ impl Supervisor {
         self.last_writes.get(path).is_some_and(|&(at, by)| by.is_none() && at > live.started)
     }
 
-    /// May everybody write everything beneath this ignored directory, whatever still starts?
-    fn nobody_claims_beneath(&self, directory: &RepoPath) -> bool {
+    /// May everybody write this ignored path and everything beneath it, whatever still starts? Only then
+    /// need a shim not ask again.
+    fn nobody_can_lock_within(&self, ignored: &RepoPath) -> bool {
         let reaches = |claim: &crate::core::claim::Claim| {
             let patterns = claim.exclusive.iter().chain(&claim.late).chain(&claim.shared).chain(&claim.deny);
-            patterns.filter_map(crate::core::claim::Pattern::literal_prefix).any(|prefix| prefix.is_within(directory))
+            patterns.filter_map(crate::core::claim::Pattern::literal_prefix).any(|prefix| prefix.is_within(ignored))
         };
         let locks = |agent: &AgentPlan| agent.ignored == IgnoredPaths::Enforce || reaches(&agent.claim);
         !self.plan.agents.iter().any(locks)
     }
 
-    fn admit(case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
+    fn admit(&self, case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
         let path = target.path.clone();
         if !is_directory(target.touch) {
-            case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
-            reply.keep.extend((how != Admission::Ignored).then(|| path.clone()));
-            reply.grants.push(Grant::Path(path));
+            if case.live.admitted.get(&path) != Some(&how) {
+                case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
+            }
+            if how != Admission::Ignored {
+                reply.keep.push(path.clone());
+                reply.grants.push(Grant::Path(path));
+            } else if self.nobody_can_lock_within(&path) {
+                reply.grants.push(Grant::Path(path));
+            }
         }
         Answer::Allow
     }
@@ -256,7 +263,7 @@ impl Supervisor {
             (OnUndeclared::Claim, Some((by, _))) | (OnUndeclared::Warn, Some((by, Admission::Provisional))) => {
                 return Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step);
             }
-            (OnUndeclared::Warn, _) => return Self::admit(case, target, Admission::Warned, reply, step),
+            (OnUndeclared::Warn, _) => return self.admit(case, target, Admission::Warned, reply, step),
             (OnUndeclared::Claim, None) => match self.with_look(|look| self.queue.reserved_by(look, case.seat, path)) {
                 None => return self.lock(case, target, Lockings::Claimed, reply, step),
                 Some(by) => DenialReason::Reserved { by: self.agent_plan(by).id.clone() },
