@@ -243,6 +243,34 @@ fn a_file_changed_since_the_freeze_refuses() {
 }
 
 #[test]
+fn what_is_written_after_the_comparison_is_not_in_the_commit() {
+    let s = Scratch::committed(&[("a", "1\n"), ("b", "1\n")]);
+    let mut r = s.open();
+    let agent = Agent::new(&s, "a", &["a", "b", "c"]);
+    agent.begin(&mut r);
+    for path in ["a", "b", "c"] {
+        s.write(path, "the agent's\n");
+    }
+    let paths = ["a", "b", "c"].map(repo_path);
+    assert_eq!(agent.measure(&mut r).len(), paths.len());
+    s.write("a", "the editor's\n");
+    s.remove("b");
+    for purpose in [Purpose::Completion, Purpose::Salvage] {
+        let commit = agent.freeze_measured(&mut r, purpose, &paths);
+        for path in ["a", "b", "c"] {
+            assert_eq!(s.git(&["show", &format!("{commit}:{path}")]), "the agent's\n");
+        }
+    }
+    let commit = agent.freeze_measured(&mut r, Purpose::Completion, &paths);
+    let changed = PlaceRefusal::ChangedUnderneath { paths: vec![repo_path("a"), repo_path("b")] };
+    assert_eq!(agent.place(&mut r, commit), Err(changed));
+    let (restored, left) = r.restore(&agent.id, commit, &paths).unwrap();
+    assert_eq!((restored, left), (vec![repo_path("c")], vec![repo_path("a"), repo_path("b")]));
+    assert_eq!(s.read("a").unwrap(), b"the editor's\n");
+    assert_eq!(s.read("b"), None);
+}
+
+#[test]
 fn an_index_entry_of_the_user_is_left_and_told() {
     let s = Scratch::committed(&[("a", "1\n"), ("b", "1\n")]);
     let mut r = s.open();

@@ -190,9 +190,18 @@ impl<'s> Agent<'s> {
 
     pub(crate) fn freeze(&self, repository: &mut Repository, purpose: Purpose) -> ObjectId {
         let paths: Vec<RepoPath> = self.measure(repository).into_iter().map(|c| c.path).collect();
+        self.freeze_measured(repository, purpose, &paths)
+    }
+
+    pub(crate) fn freeze_measured(
+        &self,
+        repository: &mut Repository,
+        purpose: Purpose,
+        paths: &[RepoPath],
+    ) -> ObjectId {
         let message = message();
         let attribution = Attribution::Inferred;
-        let request = FreezeRequest { id: &self.id, purpose, paths: &paths, attribution, message: &message };
+        let request = FreezeRequest { id: &self.id, purpose, paths, attribution, message: &message };
         repository.freeze(&request).unwrap()
     }
 

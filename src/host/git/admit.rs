@@ -21,14 +21,13 @@ use super::error::GitError;
 use super::extras::{self, Base, Held};
 use super::files::Stat;
 use super::index::Item;
+use super::look::TRIES;
 use super::objects::Stored;
 use super::scope::Scope;
 use super::trees::Trees;
 
 /// Numbers of copies made here, far from those of a baseline.
 pub(super) const FIRST_KEPT: u32 = 1 << 31;
-/// How often a file that changes while it is read is read again.
-const TRIES: u32 = 3;
 
 impl Repository {
     /// What `path` is now, for an attempt whose directory is `attempt_dir`: stored, and copied there

@@ -26,7 +26,7 @@ pub struct FreezeRequest<'r> {
 }
 
 impl Repository {
-    /// Makes a commit of the paths' present content on HEAD, kept by the attempt's reference. Asked
+    /// Makes a commit of the paths' content as measured, on HEAD, kept by the attempt's reference. Asked
     /// again, with nothing changed, it answers with the same commit.
     pub fn freeze(&mut self, request: &FreezeRequest<'_>) -> Result<ObjectId, GitError> {
         let name = self.reference_of(request.id)?;
@@ -56,7 +56,11 @@ impl Repository {
         let base = self.tree_of(head.commit.as_ref())?;
         let mut edits = Vec::with_capacity(paths.len());
         for path in paths {
-            let now = self.settle(id, path)?;
+            // Whoever wrote it since then was not this attempt.
+            let now = match self.state(id)?.measured.get(path) {
+                Some(measured) => *measured,
+                None => self.settle(id, path)?,
+            };
             let nested = now.entry.is_some_and(|e| e.mode == Mode::Submodule);
             if !nested && (salvage || !now.ignored) {
                 edits.push((path.clone(), now.entry));
@@ -107,9 +111,6 @@ impl Repository {
     /// Stores what is at a path; `None`: no file or link is.
     pub(super) fn store_path(&self, path: &RepoPath, before: Option<Mode>) -> Result<Option<Entry>, GitError> {
         let stat = self.root.lstat(path).map_err(GitError::io(format!("looking at `{path}`")))?;
-        let Some((stat, mode)) = stat.and_then(|s| self.mode_of(&s, before).map(|m| (s, m))) else {
-            return Ok(None);
-        };
-        self.objects.store(&self.root, path, &stat, mode).map(|s| Some(s.entry))
+        Ok(self.store_steady(path, stat, before)?.map(|stored| stored.entry))
     }
 }

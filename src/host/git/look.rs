@@ -20,6 +20,9 @@ use super::scope::Scope;
 use super::trees::Trees;
 use super::walk::{self, Known, Walk, What};
 
+/// How often a file that changes while it is read is read again.
+pub(super) const TRIES: u32 = 3;
+
 /// A path of the scope that is on disk, in the index, or both.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
@@ -124,13 +127,29 @@ impl Repository {
             let entry = seen.item.as_ref().filter(|_| seen.clean).and_then(Item::entry);
             return Ok(entry.map(|entry| Stored { entry, raw: false }));
         };
-        let Some(mode) = self.mode_of(stat, before.or_else(|| seen.item.and_then(|i| Mode::from_bits(i.mode)))) else {
-            return Ok(None);
-        };
-        match self.objects.store(&self.root, &seen.path, stat, mode) {
-            // It went away since the look.
-            Err(GitError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            stored => stored.map(Some),
+        let before = before.or_else(|| seen.item.and_then(|i| Mode::from_bits(i.mode)));
+        self.store_steady(&seen.path, Some(*stat), before)
+    }
+
+    /// Stores what is at a path where this was seen; `None`: no file or link is there, or no more. One that
+    /// changes while it is read is read again, a few times.
+    pub(super) fn store_steady(
+        &self,
+        path: &RepoPath,
+        mut stat: Option<Stat>,
+        before: Option<Mode>,
+    ) -> Result<Option<Stored>, GitError> {
+        let mut tries = 1;
+        loop {
+            let Some((seen, mode)) = stat.and_then(|s| self.mode_of(&s, before).map(|mode| (s, mode))) else {
+                return Ok(None);
+            };
+            match self.objects.store(&self.root, path, &seen, mode) {
+                Err(GitError::Unsteady(_)) if tries < TRIES => tries += 1,
+                Err(GitError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                stored => return stored.map(Some),
+            }
+            stat = self.root.lstat(path).map_err(GitError::io(format!("looking at `{path}`")))?;
         }
     }
 

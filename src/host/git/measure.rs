@@ -124,10 +124,7 @@ impl Repository {
             let entry = match (known, stat) {
                 (Some(now), _) => now.entry,
                 (None, None) => None,
-                (None, Some(_)) => match self.store_path(&path, before.map(|b| b.mode)) {
-                    Err(GitError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-                    stored => stored?,
-                },
+                (None, Some(_)) => self.store_path(&path, before.map(|b| b.mode))?,
             };
             out.add(&path, before, Now { entry, stat, since, ignored });
         }
@@ -180,6 +177,11 @@ impl Repository {
                 // Whoever may not read it has not written it either, as far as one can tell.
                 Err(GitError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                     tracing::warn!(%path, "it cannot be read, and is not compared");
+                    continue;
+                }
+                // Somebody else is at it: this attempt's tree is gone.
+                Err(GitError::Unsteady(_)) => {
+                    tracing::warn!(%path, "it does not hold still, and is not compared");
                     continue;
                 }
                 entry => entry?,
