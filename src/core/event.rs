@@ -86,7 +86,8 @@ pub struct Measured {
     pub own: Vec<Change>,
     /// Elsewhere.
     pub beyond: Vec<Change>,
-    /// Paths of these that somebody outside every tree wrote since the attempt began.
+    /// Paths of these that somebody outside every tree wrote since the attempt began, up to the end of the
+    /// comparison.
     pub outside: Vec<RepoPath>,
     /// The gate let more through than it could tell: that a path was not told of means nothing.
     pub untold: bool,

@@ -188,7 +188,15 @@ impl World {
                 self.tell(&Event::Wrote { id: id.clone(), part, paths });
             }
         }
-        self.tell(event);
+        match event {
+            // Who came from outside is looked at last.
+            Event::Measured { id, outcome: Ok(measured) } if self.scenario.gate => {
+                let outside = self.gate.outside_since(id).into_iter().collect();
+                let outcome = Ok(Measured { outside, ..measured.clone() });
+                self.tell(&Event::Measured { id: id.clone(), outcome });
+            }
+            event => self.tell(event),
+        }
     }
 
     fn called(&mut self, id: &AttemptId, part: Part, call: &Call, tries: u32) {
@@ -398,8 +406,7 @@ impl World {
         let changes = seen.into_iter().filter(|path| !calls::is_ignored(path)).map(|path| change(path, id));
         let within = |change: &Change| claim.exclusive_matches(&change.path) || landed.contains(&change.path);
         let (own, beyond): (Vec<Change>, Vec<Change>) = changes.partition(within);
-        let outside = outside.into_iter().collect();
-        Measured { own, beyond, outside, ..Measured::default() }
+        Measured { own, beyond, ..Measured::default() }
     }
 
     fn prepare(&mut self, id: &AttemptId) {

@@ -240,10 +240,6 @@ impl Supervisor {
             on_outside_edit: plan.on_outside_edit,
         };
         let mut measured = measured.clone();
-        // Somebody may have come while it was being measured.
-        let own = measured.own.iter().map(|change| &change.path);
-        let since: Vec<_> = own.filter(|path| self.was_written_outside(live, path)).cloned().collect();
-        measured.outside.extend(since);
         if evidence.seen.is_none() {
             // What a stray agent was caught writing here is in the file with its holder's work.
             let strayed = self.conflicts.iter().filter(|conflict| conflict.found.holder == live.id);

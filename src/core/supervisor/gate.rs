@@ -155,11 +155,6 @@ impl Supervisor {
         self.last_writes.get(path).is_some_and(|&(at, by)| by != Some(seat) && at > looked)
     }
 
-    /// Was it somebody outside every tree who last wrote the path, after the attempt began?
-    pub(super) fn was_written_outside(&self, live: &Live, path: &RepoPath) -> bool {
-        self.last_writes.get(path).is_some_and(|&(at, by)| by.is_none() && at > live.started)
-    }
-
     /// May everybody write this ignored path and everything beneath it, whatever still starts? Only then
     /// need a shim not ask again.
     fn nobody_can_lock_within(&self, ignored: &RepoPath) -> bool {

@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::core::call::{Answer, CallId, Grant, Refusal, Tally, Target, There, Touch};
 use crate::core::conflict::{ConflictId, Verification};
 use crate::core::effect::{Part, Telling};
-use crate::core::event::{Event, Measured};
-use crate::core::facts::{Doubt, Expected, PathFacts, Verified};
+use crate::core::event::Event;
+use crate::core::facts::{Expected, PathFacts, Verified};
 use crate::core::ids::AttemptId;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
@@ -27,14 +27,12 @@ use crate::runner;
 use crate::session::Launch;
 use crate::shim::wire::{ANSWER_WITHIN, GateTerms, PatternText};
 
+use super::measure::Drains;
 use super::outside::Outside;
 use super::{Driver, News};
 
 /// Events of the watch within this time are looked at together.
 const LOOK_DELAY: Duration = Duration::from_millis(50);
-
-/// How long a cookie of the watch is waited for. Its answer takes far less, even after a gap.
-const COOKIE_WAIT: Duration = Duration::from_secs(10);
 
 /// The most paths of which the writer is looked for at once.
 const MOST_CAUGHT: usize = 256;
@@ -45,8 +43,7 @@ pub(super) struct Sight {
     pub(super) outside: Outside,
     /// Files that git ignores and that an attempt's claim matches only by chance: its gate has to ask.
     pub(super) protected: BTreeMap<AttemptId, Vec<RepoPath>>,
-    /// Attempts whose tree is gone, by the cookie that they wait for.
-    measuring: BTreeMap<u64, AttemptId>,
+    pub(super) drains: Drains,
     look_due: Option<Moment>,
     look: Option<Look>,
     next_look: u64,
@@ -223,53 +220,11 @@ impl Driver<'_> {
         }
     }
 
-    // --- the end of an attempt --------------------------------------------------------------------
-
-    /// The tree is gone and its gate has told all. The watch has to be drained too before the tree is
-    /// compared.
-    pub(super) fn measure(&mut self, id: AttemptId) {
-        let cookie = match &self.watch {
-            Some(watch) if self.layers.gate => watch.cookie(),
-            _ => return self.compare(id, Vec::new()),
-        };
-        match cookie {
-            Ok(number) => {
-                self.sight.measuring.insert(number, id);
-                let news = self.news.clone();
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(COOKIE_WAIT).await;
-                    let _ = news.send(News::Watch(Wake::Cookie(number))).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%id, %error, "the watch cannot be asked; the whole tree is compared");
-                self.sight.outside.gap(&id);
-                self.compare(id, Vec::new());
-            }
-        }
-    }
-
-    fn compare(&mut self, id: AttemptId, outside: Vec<RepoPath>) {
-        let epoch = self.watch.as_ref().map(crate::host::watch::Watch::epoch);
-        let sure = self.layers.gate && self.sight.outside.saw_all(&id, epoch);
-        let doubt = if sure { Doubt::None } else { Doubt::Whole };
-        let (touched, untold) = (self.sight.outside.wrote(&id), self.sight.outside.has_gaps(&id));
-        self.ask_git(move |git| {
-            let outcome = git.measure(&id, doubt, &touched).map_err(|e| e.to_string());
-            let outcome = outcome.map(|m| Measured { own: m.own, beyond: m.beyond, outside, untold });
-            Some(Event::Measured { id, outcome })
-        });
-    }
-
     // --- the watch --------------------------------------------------------------------------------
 
     pub(super) fn woken(&mut self, wake: Wake) {
         match wake {
-            Wake::Cookie(number) => {
-                let Some(id) = self.sight.measuring.remove(&number) else { return };
-                let outside = self.outside_of(&id);
-                self.compare(id, outside);
-            }
+            Wake::Cookie(number) => self.drained(number),
             Wake::Touched | Wake::Gap if self.layers.gate => {
                 let due = self.now() + LOOK_DELAY;
                 self.sight.look_due.get_or_insert(due);
@@ -313,14 +268,6 @@ impl Driver<'_> {
             Event::Caught { id: key.id, target, facts }
         };
         caught.into_iter().map(event).collect()
-    }
-
-    fn outside_of(&self, id: &AttemptId) -> Vec<RepoPath> {
-        let Some(watch) = &self.watch else { return Vec::new() };
-        let paths = self.sight.outside.wrote(id);
-        let tallies = watch.tallies(&paths);
-        let seen: Vec<(RepoPath, Tally)> = paths.into_iter().zip(tallies).collect();
-        self.sight.outside.of_attempt(id, &seen)
     }
 
     /// When the watch is to be looked at.

@@ -11,6 +11,7 @@
 mod control;
 mod effects;
 mod gate;
+mod measure;
 mod outside;
 mod trees;
 
@@ -26,7 +27,7 @@ use tokio::sync::mpsc;
 use crate::core::call::{CallId, Target};
 use crate::core::effect::{Effect, Ending, Telling};
 use crate::core::event::{Event, Preparation};
-use crate::core::facts::PathFacts;
+use crate::core::facts::{self, PathFacts};
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
@@ -138,6 +139,10 @@ enum News {
         base: Result<Base, GitError>,
     },
     Watch(Wake),
+    /// The watch has not answered this cookie in time.
+    Undrained(u64),
+    /// A tree that is gone, against its baseline.
+    Compared(AttemptId, Result<facts::Measured, GitError>),
     /// A thread is gone, because of a bug; this is its name.
     Died(&'static str),
     /// Who was seen writing what, where there is no gate.

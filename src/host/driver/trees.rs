@@ -79,6 +79,14 @@ impl Driver<'_> {
                 self.woken(wake);
                 None
             }
+            News::Undrained(cookie) => {
+                self.undrained(cookie);
+                None
+            }
+            News::Compared(id, outcome) => {
+                self.compared(id, outcome);
+                None
+            }
             News::Tree(key, TreeNews::Asked { call, targets }) => {
                 self.ask_facts(key, call, targets);
                 None

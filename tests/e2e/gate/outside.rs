@@ -65,6 +65,23 @@ fn a_file_that_an_agent_also_wrote_is_mixed() {
     }
 }
 
+/// The comparison takes its time over the big file and reads the small one last.
+#[test]
+fn who_comes_while_an_attempt_is_compared_is_told_apart() {
+    let repo = TestRepo::with(&[("small", "1\n")]);
+    let script = "head -c 150000000 /dev/zero > big; echo agent > small";
+    let child = start(&repo, "", &[agent("a", &["big", "small"], script, "")]);
+    let gone = eventually(super::PATIENCE, || !records_so_far(&repo, "tree_ended").is_empty());
+    assert!(gone, "the tree ends");
+    repo.write("small", "the editor's\n");
+    let before = records_so_far(&repo, "write_set");
+    let ended = finished(&repo, child).expect(1);
+    assert_eq!(before, Vec::<serde_json::Value>::new(), "the comparison was still going on");
+    assert_state(&ended, "a", "FAILED", Some("outside_edit"));
+    assert_eq!(repo.read("small"), "the editor's\n");
+    assert_eq!(repo.subjects(), Vec::<String>::new());
+}
+
 #[test]
 fn mixed_paths_can_be_committed_with_a_trailer() {
     let repo = TestRepo::with(FILES);

@@ -1,0 +1,121 @@
+//! The end of an attempt: the watch is drained, the tree compared with its baseline, and the watch drained
+//! again, so that who else wrote is known up to the moment at which the last file was read.
+//!
+//! Invariant: a measurement without doubt rests on a watch that has taken in everything that happened
+//! before the comparison began, and one that is told on everything before it ended; where a drain fails,
+//! nothing is certain.
+//!
+//! Deliberately absent: the comparison (`git`), what follows from it (`core`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::{Driver, News};
+use crate::core::call::Tally;
+use crate::core::event::{Event, Measured};
+use crate::core::facts::{self, Doubt};
+use crate::core::ids::AttemptId;
+use crate::core::path::RepoPath;
+use crate::host::git::GitError;
+use crate::host::watch::Watch;
+
+/// How long a cookie of the watch is waited for. Its answer takes far less, even after a gap.
+const COOKIE_WAIT: Duration = Duration::from_secs(10);
+
+/// Attempts whose tree is gone, by the cookie that they wait for.
+#[derive(Debug, Default)]
+pub(super) struct Drains(BTreeMap<u64, (Stage, AbortHandle)>);
+
+/// What is done once the watch is drained.
+#[derive(Debug)]
+enum Stage {
+    Compare(AttemptId),
+    Tell(AttemptId, facts::Measured),
+}
+
+impl Stage {
+    fn id(&self) -> &AttemptId {
+        let (Self::Compare(id) | Self::Tell(id, _)) = self;
+        id
+    }
+}
+
+impl Driver<'_> {
+    /// The tree is gone and its gate has told all.
+    pub(super) fn measure(&mut self, id: AttemptId) {
+        self.drain(Stage::Compare(id));
+    }
+
+    pub(super) fn compared(&mut self, id: AttemptId, outcome: Result<facts::Measured, GitError>) {
+        match outcome {
+            Ok(measured) => self.drain(Stage::Tell(id, measured)),
+            Err(error) => self.tell(Event::Measured { id, outcome: Err(error.to_string()) }),
+        }
+    }
+
+    /// The watch has taken in everything that happened before it was asked.
+    pub(super) fn drained(&mut self, cookie: u64) {
+        if let Some((stage, timeout)) = self.sight.drains.0.remove(&cookie) {
+            timeout.abort();
+            self.go_on(stage);
+        }
+    }
+
+    pub(super) fn undrained(&mut self, cookie: u64) {
+        if let Some((stage, _)) = self.sight.drains.0.remove(&cookie) {
+            self.go_on_in_doubt(stage, &"it does not answer");
+        }
+    }
+
+    fn drain(&mut self, stage: Stage) {
+        let Some(watch) = self.watch.as_ref().filter(|_| self.layers.gate) else { return self.go_on(stage) };
+        match watch.cookie() {
+            Ok(cookie) => {
+                let news = self.news.clone();
+                let timeout = tokio::task::spawn_local(async move {
+                    tokio::time::sleep(COOKIE_WAIT).await;
+                    let _ = news.send(News::Undrained(cookie)).await;
+                });
+                self.sight.drains.0.insert(cookie, (stage, timeout.abort_handle()));
+            }
+            Err(error) => self.go_on_in_doubt(stage, &error),
+        }
+    }
+
+    fn go_on_in_doubt(&mut self, stage: Stage, error: &dyn std::fmt::Display) {
+        let id = stage.id();
+        tracing::warn!(%id, %error, "the watch cannot be asked; nothing of this attempt is certain");
+        self.sight.outside.gap(id);
+        self.go_on(stage);
+    }
+
+    fn go_on(&mut self, stage: Stage) {
+        match stage {
+            Stage::Compare(id) => {
+                let epoch = self.watch.as_ref().map(Watch::epoch);
+                let sure = self.layers.gate && self.sight.outside.saw_all(&id, epoch);
+                let doubt = if sure { Doubt::None } else { Doubt::Whole };
+                let touched = self.sight.outside.wrote(&id);
+                self.git.post(move |git| {
+                    let outcome = git.measure(&id, doubt, &touched);
+                    Some(News::Compared(id, outcome))
+                });
+            }
+            Stage::Tell(id, facts::Measured { own, beyond }) => {
+                let outside = if self.layers.gate { self.outside_of(&id) } else { Vec::new() };
+                let untold = self.sight.outside.has_gaps(&id);
+                self.tell(Event::Measured { id, outcome: Ok(Measured { own, beyond, outside, untold }) });
+            }
+        }
+    }
+
+    fn outside_of(&self, id: &AttemptId) -> Vec<RepoPath> {
+        let Some(watch) = &self.watch else { return Vec::new() };
+        let paths = self.sight.outside.wrote(id);
+        let tallies = watch.tallies(&paths);
+        let seen: Vec<(RepoPath, Tally)> = paths.into_iter().zip(tallies).collect();
+        self.sight.outside.of_attempt(id, &seen)
+    }
+}
