@@ -1,7 +1,8 @@
 //! What the supervisor asks of the world. Data only; `host` performs it.
 //!
-//! Invariant: an effect is performed only after the records of its step are in the journal, and
-//! (where its doc does not say otherwise) exactly one event answers it.
+//! Invariant: an effect is performed only after the records of its step are in the journal, and on the
+//! disk save where [`Effect::is_of_processes`], and (where its doc does not say otherwise) exactly one
+//! event answers it.
 
 use std::time::Duration;
 
@@ -66,6 +67,15 @@ pub enum Effect {
     Survey,
     /// The run is over; nothing follows.
     Close { outcome: RunOutcome },
+}
+
+impl Effect {
+    /// Does it concern nothing but processes that are alive? If the machine goes down they are gone, so that
+    /// nobody will miss its record, which the supervisor's own death does not undo.
+    #[must_use]
+    pub fn is_of_processes(&self) -> bool {
+        matches!(self, Self::End { .. } | Self::Tell { .. })
+    }
 }
 
 /// Which of an attempt's two trees.

@@ -1,8 +1,10 @@
 //! Appending, and the proof that a sync gives.
 //!
 //! Invariant: effects go in with their records ([`Journal::append`]) and come out only after a sync
-//! that began later ([`Appended::commit`]), so an intent is on the disk before its act. A batch is
-//! one `write(2)` to a file opened with `O_APPEND`, and a batch that fails leaves nothing behind.
+//! that began later ([`Appended::commit`]), so an intent is on the disk before its act; save those that
+//! lose their meaning when the machine goes down ([`Appended::take_at_once`]), whose intent is with the
+//! kernel, which outlives this process. A batch is one `write(2)` to a file opened with `O_APPEND`, and a
+//! batch that fails leaves nothing behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -41,7 +43,7 @@ pub struct Appended<E> {
     effects: E,
 }
 
-/// Effects whose records are on the disk. The only place to take them from.
+/// Effects whose records are on the disk.
 #[derive(Debug)]
 #[must_use = "its effects are lost unless they are taken"]
 pub struct Committed<E> {
@@ -195,6 +197,17 @@ impl<T> Appended<Vec<T>> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.effects.is_empty()
+    }
+
+    /// Is there such an effect?
+    #[must_use]
+    pub fn has(&self, such: impl FnMut(&T) -> bool) -> bool {
+        self.effects.iter().any(such)
+    }
+
+    /// The effects, in their order, that need no record once the machine has gone down.
+    pub fn take_at_once(&mut self, mut meaningless_after: impl FnMut(&T) -> bool) -> Vec<T> {
+        self.effects.extract_if(.., |effect| meaningless_after(effect)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one turn is `decide → append → apply`, for every event and then until the core has
 //! nothing to add; then one sync; then the effects are performed, and only those that the journal
-//! gave back as committed. Everything slow (git, spawning, syncing, verifying) happens off the loop
+//! gave back. What only ends processes does not wait for the sync. Everything slow (git, spawning, syncing, verifying) happens off the loop
 //! and comes back as news. There is no timer but the core's next deadline and the coalesced writing
 //! of the snapshot.
 //!
@@ -389,7 +389,8 @@ impl Driver<'_> {
         self.clock.now()
     }
 
-    /// One turn: the events, then turns until the core rests, then one sync, then the effects.
+    /// One turn: the events, then turns until the core rests, then what only ends processes, then one sync,
+    /// then the other effects.
     async fn turn(&mut self, mut pending: Vec<Appended<Vec<Effect>>>, events: Vec<Event>) -> Result<(), DriverError> {
         for event in events {
             let step = self.supervisor.decide(self.now(), &event);
@@ -405,6 +406,14 @@ impl Driver<'_> {
             turns += 1;
             if turns > MAX_TURNS {
                 return Err(DriverError::Restless);
+            }
+        }
+        // A tree is not ended before its calls have their answers, which wait for the disk.
+        if !pending.iter().any(|appended| appended.has(|effect| matches!(effect, Effect::Answer { .. }))) {
+            for appended in &mut pending {
+                for effect in appended.take_at_once(Effect::is_of_processes) {
+                    self.perform(effect);
+                }
             }
         }
         pending.retain(|appended| !appended.is_idle());
