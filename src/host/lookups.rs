@@ -87,10 +87,10 @@ impl<N: Send + 'static> Lookups<N> {
         self.thread.post(move |git| {
             let pids = |root: u32| tree::descendants(root).into_iter().map(|process| process.pid).collect();
             let trees: Vec<(K, Vec<u32>)> = trees.into_iter().map(|(key, root)| (key, pids(root))).collect();
+            let files: Vec<_> = paths.iter().map(|path| git.workspace().join(path.as_path())).collect();
             let mut caught = Vec::new();
-            for path in paths {
-                let file = git.workspace().join(path.as_path());
-                if let Evidence::One(key) = evidence::writers(&file, trees.iter().cloned())
+            for (path, evidence) in paths.into_iter().zip(evidence::writers(&files, &trees)) {
+                if let Evidence::One(key) = evidence
                     && let Ok(facts) = git.facts_of(&path, false)
                 {
                     caught.push((key, path, facts));

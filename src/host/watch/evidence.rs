@@ -4,10 +4,12 @@
 //! device and inode. It finds few writers (a short write is over before anybody looks), and none
 //! wrongly: while there is a process of another tree that cannot be looked into, nobody is named.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 use crate::shim::tree;
 
@@ -25,70 +27,95 @@ pub enum Evidence<K> {
 /// The most descriptors that one search looks at.
 const MAX_DESCRIPTORS: usize = 1 << 16;
 
-/// Searches the processes of `trees` for one that has `path` (itself, not what it may link to) open for writing.
-pub fn writers<K>(path: &Path, trees: impl IntoIterator<Item = (K, Vec<u32>)>) -> Evidence<K> {
-    let Ok(file) = fs::symlink_metadata(path) else { return Evidence::None };
-    if !file.is_file() {
-        return Evidence::None;
-    }
-    let file = (file.dev(), file.ino());
-    let mut found = None;
-    let mut hidden = 0_usize;
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// What a tree has open for writing.
+#[derive(Debug, Default)]
+struct Open {
+    files: BTreeSet<Identity>,
+    /// There is a process of which it cannot be said.
+    hidden: bool,
+}
+
+/// Searches the processes of `trees` for those that have one of `paths` (itself, not what it may link to) open
+/// for writing. Each descriptor is looked at once, however many paths there are.
+pub fn writers<K: Clone>(paths: &[impl AsRef<Path>], trees: &[(K, Vec<u32>)]) -> Vec<Evidence<K>> {
+    let files: Vec<Option<Identity>> = paths.iter().map(|path| identity(path.as_ref())).collect();
+    let sought: BTreeSet<Identity> = files.iter().flatten().copied().collect();
     let mut budget = MAX_DESCRIPTORS;
-    for (key, pids) in trees {
-        let mut looks = pids.iter().map(|pid| look(*pid, file, &mut budget));
-        let mut unseen = false;
-        let writes = looks.any(|look| {
-            unseen |= look == Look::Hidden;
-            look == Look::Writes
-        });
-        if writes {
-            if found.is_some() {
-                return Evidence::Many;
+    let mut look = |pids: &[u32]| {
+        let mut open = Open::default();
+        if !sought.is_empty() {
+            for pid in pids {
+                open.hidden |= look(*pid, &sought, &mut open.files, &mut budget).is_err();
             }
-            found = Some(key);
-        } else {
-            hidden += usize::from(unseen);
         }
-    }
-    match found {
-        Some(key) if hidden == 0 => Evidence::One(key),
-        _ => Evidence::None,
+        open
+    };
+    let open: Vec<(&K, Open)> = trees.iter().map(|(key, pids)| (key, look(pids))).collect();
+    files.into_iter().map(|file| file.map_or(Evidence::None, |file| judge(file, &open))).collect()
+}
+
+fn judge<K: Clone>(file: Identity, open: &[(&K, Open)]) -> Evidence<K> {
+    let (writing, others): (Vec<_>, Vec<_>) = open.iter().partition(|(_, open)| open.files.contains(&file));
+    match writing.as_slice() {
+        [(key, _)] if !others.iter().any(|(_, open)| open.hidden) => Evidence::One((*key).clone()),
+        [] | [_] => Evidence::None,
+        _ => Evidence::Many,
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Writes,
-    DoesNot,
-    /// It cannot be said.
-    Hidden,
+fn identity(path: &Path) -> Option<Identity> {
+    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some((stat.st_dev, stat.st_ino))
 }
 
-fn look(pid: u32, file: (u64, u64), budget: &mut usize) -> Look {
+/// It cannot be said what the process has open.
+#[derive(Clone, Copy, Debug)]
+struct Hidden;
+
+fn look(
+    pid: u32,
+    sought: &BTreeSet<Identity>,
+    found: &mut BTreeSet<Identity>,
+    budget: &mut usize,
+) -> Result<(), Hidden> {
     // The dead have nothing open, and cannot be read either.
-    let refused = || if tree::look(pid).is_none_or(|p| p.is_zombie()) { Look::DoesNot } else { Look::Hidden };
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return refused() };
-    for descriptor in descriptors {
-        let Ok(descriptor) = descriptor else { return refused() };
-        if *budget == 0 {
-            return Look::Hidden;
+    let refused = |_: Errno| if tree::look(pid).is_none_or(|p| p.is_zombie()) { Ok(()) } else { Err(Hidden) };
+    let directory = |path: String| openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let fds: OwnedFd = match directory(format!("/proc/{pid}/fd")) {
+        Ok(fds) => fds,
+        Err(error) => return refused(error),
+    };
+    let entries = match Dir::read_from(&fds) {
+        Ok(entries) => entries,
+        Err(error) => return refused(error),
+    };
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return refused(error),
+        };
+        if entry.file_name().to_bytes().first() == Some(&b'.') {
+            continue;
         }
-        *budget -= 1;
+        *budget = budget.checked_sub(1).ok_or(Hidden)?;
         // Follows the link to what is open, whatever has become of its name.
-        match fs::metadata(descriptor.path()) {
-            Ok(open) if (open.dev(), open.ino()) == file => {}
-            Ok(_) => continue,
+        let open = match statat(&fds, entry.file_name(), AtFlags::empty()) {
+            Ok(stat) => (stat.st_dev, stat.st_ino),
             // Closed meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(_) => return refused(),
-        }
-        let info = Path::new("/proc").join(pid.to_string()).join("fdinfo").join(descriptor.file_name());
-        if fs::read_to_string(info).is_ok_and(|info| opened_for_writing(&info)) {
-            return Look::Writes;
+            Err(Errno::NOENT) => continue,
+            Err(error) => return refused(error),
+        };
+        if sought.contains(&open) && !found.contains(&open) {
+            let info = format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
+            if std::fs::read_to_string(info).is_ok_and(|info| opened_for_writing(&info)) {
+                found.insert(open);
+            }
         }
     }
-    Look::DoesNot
+    Ok(())
 }
 
 /// By the flags of the open, in octal.
@@ -102,7 +129,7 @@ fn opened_for_writing(info: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs::{self, File};
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -142,14 +169,20 @@ mod tests {
         let path = dir.path().join("f");
         let writer = Holder::of(File::create(&path).unwrap());
         let reader = Holder::of(File::open(&path).unwrap());
+        let aside = dir.path().join("aside");
+        let other_file = Holder::of(File::create(&aside).unwrap());
         let find = |trees: &[(&'static str, &Holder)]| {
-            writers(&path, trees.iter().map(|(key, holder)| (*key, vec![u32::MAX >> 1, holder.0.id()])))
+            let trees = trees.iter().map(|(key, holder)| (*key, vec![u32::MAX >> 1, holder.0.id(), other_file.0.id()]));
+            let trees: Vec<_> = trees.collect();
+            let [aside, found] = writers(&[&aside, &path], &trees).try_into().unwrap();
+            assert_eq!(aside, if trees.len() > 1 { Evidence::Many } else { Evidence::One(trees[0].0) });
+            found
         };
         assert_eq!(find(&[("w", &writer), ("r", &reader)]), Evidence::One("w"));
         assert_eq!(find(&[("r", &reader)]), Evidence::None);
         let other = Holder::of(File::options().append(true).open(&path).unwrap());
         assert_eq!(find(&[("w", &writer), ("o", &other)]), Evidence::Many);
-        assert_eq!(writers(dir.path(), [("w", vec![writer.0.id()])]), Evidence::None);
+        assert_eq!(writers(&[dir.path()], &[("w", vec![writer.0.id()])]), [Evidence::None]);
         // It goes by what is open, not by its name.
         fs::rename(&path, dir.path().join("g")).unwrap();
         fs::write(&path, "another file").unwrap();
