@@ -81,14 +81,16 @@ impl Watcher {
                         let grace = match how { Ending::Orderly { grace } => grace, Ending::AtOnce => Duration::ZERO };
                         let by = Instant::now() + grace.saturating_add(self.bound).min(FAR);
                         deadline = Some(deadline.map_or(by, |deadline| deadline.min(by)));
-                        // What the agent was to be told before, say why it is ended, finds no log afterwards.
+                        // What the agent was to be told before, say why it is ended, finds no log afterwards: the
+                        // shim gets both at once, and ends it first, since a log can make it wait for the disk.
+                        let mut orders = Order::End(how).encode();
                         while let Some(note) = self.orders.take_note() {
-                            send(&mut self.socket, &note).await;
+                            orders.extend(note.encode());
                         }
-                        send(&mut self.socket, &Order::End(how)).await;
+                        send(&mut self.socket, &orders).await;
                     }
                 }
-                order = self.orders.next() => send(&mut self.socket, &order).await,
+                order = self.orders.next() => send(&mut self.socket, &order.encode()).await,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let _ = self.shim.child.kill();
                     break;
@@ -176,8 +178,8 @@ impl Watcher {
     }
 }
 
-async fn send(socket: &mut UnixStream, order: &Order) {
-    let _ = timeout(ORDER_BOUND, socket.write_all(&order.encode())).await;
+async fn send(socket: &mut UnixStream, orders: &[u8]) {
+    let _ = timeout(ORDER_BOUND, socket.write_all(orders)).await;
 }
 
 /// A century is as good as for ever, and no clock overflows on it.
