@@ -269,6 +269,8 @@ fn one_of_each_added() -> Vec<Record> {
         ended(EndReason::Denied { paths: vec![] }),
         ended(EndReason::LockTimeout { after: Duration::from_mins(10) }),
         ended(EndReason::LocksReleased),
+        ended(EndReason::SupervisorDied),
+        Fact::RunResumed { layers: Layers { gate: true, watch: true, cgroup: false }, reopened: vec![agent("a")] },
         ended(EndReason::Undeclared { path: at() }),
         ended(EndReason::Conflict { conflict, path: at(), with: with() }),
         ended(EndReason::WaitsBehind { conflict, path: at(), with: with() }),
@@ -276,6 +278,7 @@ fn one_of_each_added() -> Vec<Record> {
         requeued(RequeueReason::Busy { paths: vec![at()] }),
         requeued(RequeueReason::Conflict { conflict, path: at() }),
         requeued(RequeueReason::Outranked { conflict }),
+        requeued(RequeueReason::Resumed),
         Fact::LockWatched { id: id(), next: Moment(99) },
         Fact::Wrote { id: id(), paths: vec![at(), path(b"b")] },
         denied(DenialReason::Git),
@@ -383,6 +386,7 @@ fn ordinal(fact: &Fact) -> usize {
         Fact::ConflictChecked { .. } => 40,
         Fact::ConflictVerified { .. } => 41,
         Fact::OutsideWrite { .. } => 42,
+        Fact::RunResumed { .. } => 43,
     }
 }
 
@@ -390,7 +394,7 @@ fn ordinal(fact: &Fact) -> usize {
 fn every_kind_of_fact_survives_the_file() {
     let records = [one_of_each(), one_of_each_added()].concat();
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
-    assert_eq!(kinds, (0..43).collect(), "a kind of fact is missing from the lists");
+    assert_eq!(kinds, (0..44).collect(), "a kind of fact is missing from the lists");
 
     let (_dir, file) = journal_of(&records);
     let replay = read(&file).unwrap();

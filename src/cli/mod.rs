@@ -14,6 +14,7 @@ pub mod look;
 pub mod progress;
 pub mod release;
 pub mod resolve;
+pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod select;
@@ -76,6 +77,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
+    Resume(resume::ResumeArgs),
     Status(status::StatusArgs),
     Conflicts(conflicts::ConflictsArgs),
     Timeline(timeline::TimelineArgs),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
+        Verb::Resume(args) => resume::run(args, &cli.common),
         Verb::Status(args) => status::run(args, &cli.common),
         Verb::Conflicts(args) => conflicts::run(args, &cli.common),
         Verb::Timeline(args) => timeline::run(args, &cli.common),

@@ -110,6 +110,11 @@ impl Progress {
         }
     }
 
+    /// Something that was a fact before this was shown.
+    pub fn recall(&mut self, record: &Record) {
+        let _ = self.lines.line(record);
+    }
+
     /// What a running agent says it does. Shown on its live line only.
     pub fn progress(&mut self, id: &AttemptId, text: &str) {
         if let Out::Live(live) = &self.out {

@@ -19,18 +19,19 @@ use crate::core::view::RunView;
 use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
 use crate::host::control;
-use crate::host::driver::{self, DriverError, Observer, Setup};
+use crate::host::driver::{self, DriverError, Earlier, Observer, Setup};
 use crate::host::gate::{self, GateProbe};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
 use crate::host::process;
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
-use crate::render::text::shell_word;
+use crate::render::text::{shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, reason, report};
 use crate::runner::{self, RunnerError};
 use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
 
 use super::progress::{Progress, palette_for, report_width};
+use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Common, Exit, Failure, RunFormat};
 
@@ -117,6 +118,13 @@ pub enum RunError {
     #[error("git does not know who commits")]
     #[diagnostic(help("`git config user.name NAME` and `git config user.email MAIL` tell it"))]
     NoIdentity,
+    #[error(
+        "the supervisor of run {run} died while {} ran, and what {} changed is still in the tree",
+        some_of(.agents, MAX_LISTED),
+        if .agents.len() == 1 { "it" } else { "they" }
+    )]
+    #[diagnostic(help("`supervise resume` keeps that aside and goes on with the run"))]
+    Unfinished { run: RunId, agents: Vec<String> },
     #[error("cannot look at the workspace")]
     #[diagnostic(help("`git status` in the workspace should say more"))]
     Status(#[source] GitError),
@@ -160,14 +168,19 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
         format: args.format,
     })?;
     print(&done, args.format);
-    Ok(match done.outcome {
-        RunOutcome::Completed if args.strict && !(done.surveyed && done.view.unattributed.is_empty()) => Exit::Strict,
+    Ok(exit_of(&done, args.strict))
+}
+
+/// The exit code that the run's end means.
+pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
+    match done.outcome {
+        RunOutcome::Completed if strict && !(done.surveyed && done.view.unattributed.is_empty()) => Exit::Strict,
         RunOutcome::Completed => Exit::Success,
         RunOutcome::Failed => Exit::AgentsFailed,
         RunOutcome::Interrupted(Interrupt::Hangup) => Exit::Hangup,
         RunOutcome::Interrupted(Interrupt::Interrupt) => Exit::Interrupted,
         RunOutcome::Interrupted(Interrupt::Terminate) => Exit::Terminated,
-    })
+    }
 }
 
 /// How long a thread that syncs the journal waits for more; then nothing wakes up any more.
@@ -179,13 +192,8 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     let (session, mut repository) = load(request)?;
     let workspace = repository.workspace().to_owned();
     let clock = Clock::start();
-    let who = format!("process {}, since {}, session {}", std::process::id(), clock.opened(), session.name);
-    let hold = Hold::take(repository.common_dir(), &who).map_err(|e| {
-        unusable(match e {
-            StateError::Held { .. } => RunError::Held(e),
-            StateError::Io { .. } => RunError::State(e),
-        })
-    })?;
+    let hold = take_hold(&repository, &format!("session {}", session.name))?;
+    refuse_unfinished(&hold, &repository).map_err(unusable)?;
     if let Some(branch) = &session.branch {
         let switched = repository.switch_branch(branch);
         switched.map_err(|source| unusable(RunError::Branch { branch: branch.clone(), source }))?;
@@ -194,17 +202,55 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         refuse_dirty_claims(&session, &mut repository).map_err(unusable)?;
     }
     find_programs(&session, &workspace).map_err(unusable)?;
+    let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
+    let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier: None, entries: Vec::new() };
+    supervise(prepared, request.gate, request.format)
+}
+
+/// The right to supervise; `what` says what for.
+pub(super) fn take_hold(repository: &Repository, what: &str) -> Result<Hold, Failure> {
+    let who = format!("process {}, since {}, {what}", std::process::id(), Clock::start().opened());
+    Hold::take(repository.common_dir(), &who).map_err(|error| {
+        let error = match error {
+            StateError::Held { .. } => RunError::Held(error),
+            StateError::Io { .. } => RunError::State(error),
+        };
+        Failure::new(Exit::Unusable, error)
+    })
+}
+
+/// A run about to begin, or to go on.
+pub(super) struct Prepared {
+    pub(super) session: Session,
+    pub(super) repository: Repository,
+    pub(super) hold: Hold,
+    pub(super) clock: Clock,
+    pub(super) run: RunId,
+    pub(super) run_dir: RunDir,
+    pub(super) earlier: Option<Earlier>,
+    /// What has happened before.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Runs it to its end.
+pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Result<Done, Failure> {
+    let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
+    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries } = prepared;
+    let workspace = repository.workspace().to_owned();
     let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
     if facts.identity.is_none() {
         return Err(unusable(RunError::NoIdentity));
     }
-    let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
     let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
     let cgroups = cgroup::probe().ok();
-    let gate = if request.gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
+    let gate = if gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
     let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
     let setting = setting(&session, &repository, &clock, notes(&session, &facts, gate.as_ref()));
-    let mut display = Display::new(setting.clone(), session.plan.clone(), request.format, clock, &workspace);
+    let mut display = Display::new(setting.clone(), session.plan.clone(), format, clock, &workspace);
+    for entry in &entries {
+        display.progress.recall(&entry.record);
+    }
+    drop(entries);
     let cookies = run_dir.path().join("watch");
     let setup = Setup {
         session,
@@ -218,6 +264,7 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         cgroups,
         control: control_socket(&hold),
         cookies,
+        earlier,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
@@ -384,7 +431,7 @@ pub fn print(done: &Done, format: RunFormat) {
 
 /// Looks for the agent programs that the session needs before anything is started. Other commands
 /// may be made by an agent that runs before; theirs are found when they are due.
-fn find_programs(session: &Session, workspace: &Path) -> Result<(), RunError> {
+pub(super) fn find_programs(session: &Session, workspace: &Path) -> Result<(), RunError> {
     #[expect(clippy::expect_used, reason = "a constant")]
     let run = RunId::new("none").expect("a well-formed run id");
     let environment = std::env::vars_os().collect();

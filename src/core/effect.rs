@@ -56,6 +56,8 @@ pub enum Effect {
     PreparePlace { id: AttemptId, commit: ObjectId },
     /// Move the branch, refresh the index, let go of `index.lock`. → `Placed`
     Place { id: AttemptId, intent: PlaceIntent },
+    /// The same after a crash: if the branch was moved, only the index is brought along. → `Placed`
+    FinishPlace { id: AttemptId, intent: PlaceIntent },
     /// Drop the attempt's private references: its work is on the branch, or there was none. No
     /// answer; what fails here is left to expiry.
     Unpin { id: AttemptId },

@@ -58,6 +58,8 @@ pub enum Event {
     ResolveAsked { conflict: Option<ConflictId>, wish: Wish },
     /// Somebody wants an agent's locks back.
     ReleaseAsked { agent: AgentId },
+    /// The run was taken up again (`RunResumed` is applied), and nothing is left of the trees of before.
+    Resumed,
     /// Answer to `CheckConflict`.
     ConflictChecked { conflict: ConflictId, outcome: Verification },
 
@@ -116,6 +118,8 @@ pub struct Placement {
 pub enum PlaceRefusal {
     /// Somebody committed between the preparation and the move; a new preparation may succeed.
     Moved,
+    /// A supervisor that is gone meant to move the branch, and had not.
+    NotBegun,
     /// The branch is another one, or its history no longer holds what it held.
     BranchMoved,
     /// Paths changed on disk since the freeze, or in commits that came in since the baseline.

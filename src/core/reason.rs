@@ -151,6 +151,8 @@ pub enum EndReason {
         path: RepoPath,
         with: AgentId,
     },
+    /// The supervisor died while it ran; it begins anew.
+    SupervisorDied,
     /// Its shim died, so it could not be watched any more; what was left of its tree was ended.
     ShimLost,
 
@@ -209,6 +211,7 @@ impl EndReason {
             | Self::Conflict { .. }
             | Self::WaitsBehind { .. }
             | Self::Outranked { .. }
+            | Self::SupervisorDied
             | Self::ShimLost => State::Terminated,
             Self::DependencyFailed { .. } | Self::PhaseFailed { .. } | Self::LimitReached(_) => State::Skipped,
         }

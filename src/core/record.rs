@@ -26,6 +26,12 @@ pub struct Record {
 pub enum Fact {
     /// The first record of every run.
     RunOpened(RunOpened),
+    /// Another supervisor takes the run up again; these agents, which were interrupted, have not ended after
+    /// all.
+    RunResumed {
+        layers: Layers,
+        reopened: Vec<AgentId>,
+    },
     PhaseOpened {
         phase: usize,
     },
@@ -391,6 +397,8 @@ pub enum RequeueReason {
     Conflict { conflict: ConflictId, path: RepoPath },
     /// An agent that comes before it needed its file. Costs none.
     Outranked { conflict: ConflictId },
+    /// Its supervisor died while it ran. Costs none.
+    Resumed,
 }
 
 /// How a run ended.

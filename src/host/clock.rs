@@ -15,7 +15,9 @@ use crate::core::moment::Moment;
 /// Moments since the run was opened, and the wall-clock time that belongs to them.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    opened: Instant,
+    started: Instant,
+    /// The moment at which this clock was started.
+    offset: Moment,
     wall: Timestamp,
 }
 
@@ -23,12 +25,21 @@ impl Clock {
     /// A clock that stands at [`Moment::ZERO`] now.
     #[must_use]
     pub fn start() -> Self {
-        Self { opened: Instant::now(), wall: Timestamp::now() }
+        Self { started: Instant::now(), offset: Moment::ZERO, wall: Timestamp::now() }
+    }
+
+    /// The clock of a run that was opened at `wall`, and of which something is known at `last`: goes on by the
+    /// wall clock, but not back.
+    #[must_use]
+    pub fn resume(wall: Timestamp, last: Moment) -> Self {
+        let passed = Timestamp::now().as_millisecond() - wall.as_millisecond();
+        let offset = Moment(u64::try_from(passed).unwrap_or(0)).max(last);
+        Self { started: Instant::now(), offset, wall }
     }
 
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.offset + self.started.elapsed()
     }
 
     /// The wall-clock time of [`Moment::ZERO`].
@@ -46,7 +57,7 @@ impl Clock {
     /// The tokio instant at which `moment` is reached; in the past if it has been.
     #[must_use]
     pub fn instant(&self, moment: Moment) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(self.opened + Duration::from_millis(moment.0))
+        tokio::time::Instant::from_std(self.started + Duration::from_millis(moment.0.saturating_sub(self.offset.0)))
     }
 
     /// The moment at which the local time of day next is `time`.

@@ -21,6 +21,7 @@ use crate::core::moment::Moment;
 use crate::core::supervisor::Supervisor;
 use crate::core::view::{RunState, RunView};
 use crate::journal::{self, Entry, Header, JournalError, KeptPlan, PlanError};
+use crate::session::kept;
 use crate::session::problem::suggest;
 use crate::session::{RunnerKind, Session};
 
@@ -242,15 +243,18 @@ impl Past {
 const KINDS: [(RunnerKind, &str); 3] =
     [(RunnerKind::Codex, "codex"), (RunnerKind::Claude, "claude"), (RunnerKind::Command, "command")];
 
-/// Keeps what [`Past::read`] needs beside the journal. To be called before the journal is made, whose
+/// Keeps what [`Past::read`] and taking the run up again need beside the journal. To be called before the journal is made, whose
 /// making puts the directory on the disk.
 pub(super) fn keep(dir: &RunDir, session: &Session, plan: &Plan) -> io::Result<()> {
     let name = |kind: RunnerKind| KINDS.iter().find(|(known, _)| *known == kind).map_or("command", |(_, name)| name);
     let kinds = session.launches.iter().map(|(agent, launch)| (agent.clone(), name(launch.kind).to_owned()));
-    let text = journal::write_plan(&KeptPlan { plan: plan.clone(), kinds: kinds.collect() })?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.plan())?;
-    file.write_all(&text)?;
-    file.sync_all()
+    let plan = journal::write_plan(&KeptPlan { plan: plan.clone(), kinds: kinds.collect() })?;
+    for (path, text) in [(dir.plan(), plan), (dir.launches(), kept::write(session)?)] {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The names of a run's phases; none where its plan is not there.
@@ -260,7 +264,7 @@ pub fn phase_names(dir: &RunDir) -> Vec<Option<String>> {
     kept.map_or_else(Vec::new, |kept| kept.plan.phases.into_iter().map(|phase| phase.name).collect())
 }
 
-fn read_plan(dir: &RunDir) -> Result<Option<KeptPlan>, PastError> {
+pub(super) fn read_plan(dir: &RunDir) -> Result<Option<KeptPlan>, PastError> {
     let path = dir.plan();
     let mut text = Vec::new();
     let read = fs::File::open(&path).and_then(|file| file.take(MAX_PLAN).read_to_end(&mut text));

@@ -5,13 +5,14 @@
 //! to it; what the file says about the holder is for people only.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use rustix::event::{Timespec, poll};
 
+use super::failpoint;
 use crate::core::ids::{AttemptId, RunId};
 
 #[derive(Debug, thiserror::Error)]
@@ -166,10 +167,32 @@ impl RunDir {
         self.path.join("plan.json")
     }
 
+    /// How the run's agents are launched.
+    #[must_use]
+    pub fn launches(&self) -> PathBuf {
+        self.path.join("launch.json")
+    }
+
     /// The directory of an attempt's logs, baseline and exit record. Ids hold no `/`.
     #[must_use]
     pub fn attempt(&self, id: &AttemptId) -> PathBuf {
         self.path.join("agents").join(id.agent.as_str()).join(id.attempt.to_string())
+    }
+
+    /// Does the journal end as one does that came to its end? A look at its last bytes only; what it says is
+    /// checked by whoever reads it.
+    #[must_use]
+    pub fn seems_ended(&self) -> bool {
+        const TAIL: u64 = 4096;
+        let mut tail = Vec::new();
+        let read = File::open(self.journal()).and_then(|mut file| {
+            let from = file.metadata()?.len().saturating_sub(TAIL);
+            file.seek(SeekFrom::Start(from))?;
+            file.take(TAIL).read_to_end(&mut tail)
+        });
+        let last = tail.strip_suffix(b"\n").and_then(|text| text.rsplit(|byte| *byte == b'\n').next());
+        let kind = br#""kind":"run_ended""#;
+        read.is_ok() && last.is_some_and(|line| line.windows(kind.len()).any(|part| part == kind))
     }
 
     /// Makes [`RunDir::attempt`].
@@ -200,7 +223,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     write_private(&beside, bytes)?;
-    fs::rename(&beside, path)
+    failpoint::around(|| fs::rename(&beside, path))
 }
 
 #[cfg(test)]

@@ -34,6 +34,12 @@ mirrored! {
 #[serde(remote = "Fact", rename_all = "snake_case")]
 enum FactForm {
     RunOpened(#[serde(with = "via")] RunOpened),
+    RunResumed {
+        #[serde(with = "via")]
+        layers: Layers,
+        #[serde(with = "via")]
+        reopened: Vec<AgentId>,
+    },
     PhaseOpened {
         phase: usize,
     },

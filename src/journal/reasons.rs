@@ -85,6 +85,7 @@ enum RequeueReasonForm {
         #[serde(with = "via")]
         conflict: ConflictId,
     },
+    Resumed,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -158,6 +159,7 @@ enum EndReasonForm {
         after: Duration,
     },
     LocksReleased,
+    SupervisorDied,
     Undeclared {
         #[serde(with = "via")]
         path: RepoPath,

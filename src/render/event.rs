@@ -84,8 +84,8 @@ impl EventLines {
         self.remember(record);
         let first = self.describe(record)?;
         let mut lines = vec![first];
-        if let Fact::RunOpened(opened) = &record.fact {
-            lines.extend(layer_lines(opened.layers));
+        if let Fact::RunOpened(RunOpened { layers, .. }) | Fact::RunResumed { layers, .. } = &record.fact {
+            lines.extend(layer_lines(*layers));
             lines.extend(self.setting.notes.iter().map(|note| run_line(Tone::Warning, "note", note.clone())));
         }
         let lines: Vec<String> = lines.iter().map(|line| self.put_together(record.at, line)).collect();
@@ -148,6 +148,7 @@ impl EventLines {
         match &record.fact {
             Fact::RunOpened(opened) => Some(Self::run_opened(opened)),
             Fact::RunEnded { outcome } => Some(self.run_ended(at, *outcome)),
+            Fact::RunResumed { reopened, .. } => Some(run_line(Tone::Heading, "resumed", Self::run_resumed(reopened))),
             Fact::PhaseOpened { phase } => {
                 self.named_phase(*phase).map(|name| run_line(Tone::Heading, "phase", format!("{name} is open")))
             }
@@ -189,12 +190,20 @@ impl EventLines {
         }
     }
 
+    fn run_resumed(reopened: &[AgentId]) -> String {
+        let ids: Vec<&str> = reopened.iter().map(AgentId::as_str).collect();
+        let again = if ids.is_empty() { String::new() } else { format!("; interrupted before: {}", some_of(&ids, 5)) };
+        format!("by another supervisor{again}")
+    }
+
     fn attempt(&self, at: Moment, fact: &Fact) -> Option<Line> {
         let line = |id: &AttemptId, tone, verb, details| Some(Line { who: id.agent.to_string(), tone, verb, details });
         match fact {
             Fact::AttemptSpawned { id, process } => {
                 line(id, Tone::Active, "started", format!("(attempt {}, pid {})", id.attempt, process.pid))
             }
+            // Nobody is ended: it is gone, and what follows says so.
+            Fact::EndIntended { reason: EndReason::SupervisorDied, .. } => None,
             Fact::EndIntended { id, part, reason, .. } => {
                 let what = if *part == Part::Verify { "verify: " } else { "" };
                 line(id, Tone::Warning, "ending", format!("{what}{}", end_text(reason, &self.setting)))

@@ -85,6 +85,7 @@ pub fn end_kind(reason: &EndReason) -> &'static str {
         EndReason::IdleTimeout { .. } => "idle_timeout",
         EndReason::Interrupted(_) => "interrupted",
         EndReason::Stopped => "stopped",
+        EndReason::SupervisorDied => "supervisor_died",
         EndReason::ShimLost => "shim_lost",
         EndReason::DependencyFailed { .. } => "dependency_failed",
         EndReason::PhaseFailed { .. } => "phase_failed",
@@ -144,6 +145,7 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::IdleTimeout { after } => format!("showed no sign of life for {}", limit(*after)),
         EndReason::Interrupted(by) => format!("the run was interrupted ({})", interrupt_text(*by)),
         EndReason::Stopped => "stopped by hand".to_owned(),
+        EndReason::SupervisorDied => "the supervisor died while it ran".to_owned(),
         EndReason::ShimLost => "its shim died, and what was left of it was ended".to_owned(),
         EndReason::DependencyFailed { on } => format!("{on} did not complete"),
         EndReason::PhaseFailed { phase } => format!("phase {} did not complete", setting.phase(*phase)),
@@ -199,6 +201,7 @@ pub fn requeue_text(why: &RequeueReason, setting: &Setting) -> String {
         RequeueReason::Outranked { conflict } => {
             format!("conflict {conflict}: keeps its place in line; this costs no retry")
         }
+        RequeueReason::Resumed => "the supervisor died while it ran; this costs no retry".to_owned(),
     }
 }
 
@@ -281,6 +284,7 @@ fn refused_paths(paths: &[RefusedPath]) -> String {
 pub fn refusal_kind(refusal: &PlaceRefusal) -> &'static str {
     match refusal {
         PlaceRefusal::Moved => "moved",
+        PlaceRefusal::NotBegun => "not_begun",
         PlaceRefusal::BranchMoved => "branch_moved",
         PlaceRefusal::ChangedUnderneath { .. } => "changed_underneath",
         PlaceRefusal::Hook { .. } => "hook",
@@ -292,6 +296,7 @@ pub fn refusal_kind(refusal: &PlaceRefusal) -> &'static str {
 pub fn refusal_text(refusal: &PlaceRefusal) -> String {
     match refusal {
         PlaceRefusal::Moved => "somebody committed at the same moment".to_owned(),
+        PlaceRefusal::NotBegun => "the supervisor died before it moved the branch".to_owned(),
         PlaceRefusal::BranchMoved => "the branch was switched, reset or rewritten meanwhile".to_owned(),
         PlaceRefusal::ChangedUnderneath { paths } => {
             format!("changed by somebody else before the commit: {}", some_of(paths, PATHS_SHOWN))

@@ -262,6 +262,10 @@ impl Report<'_> {
     }
 
     fn next_steps(&mut self, view: &RunView) {
+        if view.state == RunState::Interrupted {
+            self.blank();
+            self.line("Go on with it:  supervise resume");
+        }
         let Some(head) = view.head.filter(|head| Some(*head) != view.base) else { return };
         self.blank();
         let range = view.base.map_or_else(|| head.short(), |base| format!("{}..{}", base.short(), head.short()));

@@ -167,8 +167,9 @@ impl<'a> Out<'a> {
             Going::Silent => Some("The supervisor does not answer; this is what it last wrote down.".to_owned()),
             Going::Over if view.state == RunState::Interrupted && unfinished(view) => Some(format!(
                 "The supervisor is gone and did not finish the run; the states are those that it last wrote down. \
-                 What agents had changed is in the tree: {} status",
-                self.setting.git
+                 What agents had changed is in the tree: {} status. To go on with it: {}",
+                self.setting.git,
+                self.commands.call("resume")
             )),
             Going::On | Going::Over => None,
         };

@@ -12,6 +12,7 @@ mod brief;
 mod build;
 mod depend;
 mod each;
+pub mod kept;
 mod keys;
 mod load;
 mod manifest;

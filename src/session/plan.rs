@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::agent::Plan;
 use crate::core::ids::{AgentId, RunnerName};
 use crate::core::path::RepoPath;
 
+use super::kept::{as_path, as_text};
 use super::template::Template;
 
 /// A session in which nothing can be wrong any more.
@@ -28,7 +31,8 @@ pub struct Session {
     pub source: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GitHooks {
     #[default]
     Skip,
@@ -36,7 +40,8 @@ pub enum GitHooks {
 }
 
 /// Which built-in way of launching and reading a runner has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunnerKind {
     Codex,
     Claude,
@@ -45,8 +50,9 @@ pub enum RunnerKind {
 }
 
 /// How an agent is launched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Launch {
+    #[serde(with = "as_text")]
     pub runner: RunnerName,
     pub kind: RunnerKind,
     /// The runner's own program and leading arguments where the session overrides them
@@ -62,6 +68,7 @@ pub struct Launch {
     pub env_pass: Vec<String>,
     pub env_clear: bool,
     /// Where it starts, below the workspace; `None`: its root.
+    #[serde(with = "as_path")]
     pub cwd: Option<RepoPath>,
     /// The most bytes that each of its log files keeps.
     pub log_limit: u64,
@@ -70,7 +77,7 @@ pub struct Launch {
     pub commit_message: Template,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VerifyPlan {
     /// Each is run by `sh -c`, in order; all must succeed.
     pub commands: Vec<Template>,
@@ -78,7 +85,8 @@ pub struct VerifyPlan {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum VerifyIn {
     #[default]
     Workspace,

@@ -4,15 +4,19 @@
 //! launch: `{{attempt}}` and `{{slot}}`, and in a command's arguments `{{prompt}}` and
 //! `{{prompt_file}}`. All others are filled in when the session is read.
 
+use serde::{Deserialize, Serialize};
+
 use super::source::Span;
 
 /// A text whose last placeholders are known only at launch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Template {
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Part {
     Text(String),
     Attempt,

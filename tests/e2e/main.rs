@@ -13,5 +13,6 @@ mod model;
 mod options;
 #[path = "../support/real.rs"]
 mod real;
+mod resume;
 mod run;
 mod support;

@@ -346,7 +346,10 @@ impl Gate {
         let busy = self.of(id).busy.clone();
         let added = self.added.entry(id.agent.clone()).or_default();
         match why {
-            RequeueReason::Retry(_) | RequeueReason::RateLimit | RequeueReason::Outranked { .. } => {}
+            RequeueReason::Retry(_)
+            | RequeueReason::RateLimit
+            | RequeueReason::Outranked { .. }
+            | RequeueReason::Resumed => {}
             RequeueReason::Busy { paths } => {
                 assert_eq!(paths.iter().cloned().collect::<BTreeSet<_>>(), busy, "busy_paths_join_the_claim: {id}");
                 assert!(!busy.is_empty(), "busy_paths_join_the_claim: {id}");

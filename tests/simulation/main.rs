@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has failed")]
 
 mod calls;
+mod crash;
 mod gate_oracle;
 mod gate_rules;
 mod oracle;

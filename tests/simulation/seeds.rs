@@ -102,7 +102,7 @@ fn some_agent(random: &mut Random, mood: Mood, n: usize, phases: u64) -> Agent {
     })
 }
 
-fn some_scenario(size: usize, seed: u64) -> Scenario {
+pub(crate) fn some_scenario(size: usize, seed: u64) -> Scenario {
     let random = &mut Random(seed);
     let mood = [Mood::Mixed, Mood::Mixed, Mood::Crowded, Mood::Limited][usize::try_from(random.below(4)).unwrap()];
     let phases = 1 + random.below(if mood == Mood::Mixed { 3 } else { 1 });

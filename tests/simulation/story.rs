@@ -36,6 +36,7 @@ pub(crate) fn effects(world: &World) -> Vec<String> {
         }
         Effect::PreparePlace { id, .. } => format!("prepare place {}", id.agent),
         Effect::Place { id, .. } => format!("place {}", id.agent),
+        Effect::FinishPlace { id, .. } => format!("finish place {}", id.agent),
         Effect::Unpin { id } => format!("unpin {}", id.agent),
         Effect::Restore { id, paths, .. } => format!("restore {} {paths:?}", id.agent),
         Effect::Sweep { runner } => format!("sweep {runner}"),

@@ -16,7 +16,7 @@ use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
 use supervise::core::reason::{Exit, Interrupt};
 use supervise::core::record::{Layers, ProcessId, RateLimit, Record, RunOpened, Summary, Usage};
-use supervise::core::supervisor::Supervisor;
+use supervise::core::supervisor::{Step, Supervisor};
 
 use super::calls::{self, Call, Shim, Trees};
 use super::oracle::Oracle;
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) effects: Vec<(Moment, Effect)>,
     pub(crate) oracle: Option<Oracle>,
     pub(crate) closed: bool,
+    /// Records and effects until the supervisor dies; `None`: it does not.
+    fuel: Option<usize>,
 }
 
 /// Far more than any scenario needs.
@@ -103,6 +105,7 @@ impl World {
             effects: Vec::new(),
             oracle,
             closed: false,
+            fuel: None,
         };
         for at in world.scenario.interrupts.clone() {
             world.schedule_at(at, Event::Interrupted(Interrupt::Interrupt));
@@ -147,6 +150,48 @@ impl World {
         };
         let record = self.supervisor.open(self.now, opened);
         self.apply(record);
+        self.turn_to_rest();
+    }
+
+    /// The supervisor dies before the record or effect of this number, from here on.
+    pub(crate) fn lives_for(&mut self, points: Option<usize>) {
+        self.fuel = points.map(|points| points + 1);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.fuel == Some(0)
+    }
+
+    /// Counts a point; `false`: the supervisor is dead.
+    fn survives(&mut self) -> bool {
+        if let Some(fuel) = &mut self.fuel {
+            *fuel = fuel.saturating_sub(1);
+        }
+        !self.is_dead()
+    }
+
+    /// What is left of a supervisor: its journal, and the world outside.
+    pub(crate) fn crash(&mut self) {
+        self.pending.retain(|_, happening| matches!(happening, Happening::Outside(_)));
+        self.trees.clear();
+        self.gate = Trees::default();
+        let mut again = Supervisor::new(self.scenario.plan.clone());
+        self.log.iter().for_each(|record| again.apply(record));
+        if !self.is_dead() {
+            assert_eq!(format!("{again:?}"), format!("{:?}", self.supervisor), "replay gives the same state");
+        }
+        (self.supervisor, self.fuel, self.closed) = (again, None, false);
+    }
+
+    /// Another supervisor takes the run up, or begins it.
+    pub(crate) fn take_up(&mut self) {
+        if self.supervisor.opened().is_none() {
+            return self.open();
+        }
+        let layers = Layers { gate: self.scenario.gate, ..Layers::default() };
+        let record = self.supervisor.resume(self.now, layers);
+        self.apply(record);
+        self.tell(&Event::Resumed);
         self.turn_to_rest();
     }
 
@@ -212,7 +257,10 @@ impl World {
             Shim::Ask(number, targets) => {
                 let before = self.answers;
                 self.tell(&Event::Asked { id: id.clone(), part, call: number, targets });
-                assert_eq!(self.answers, before + 1, "every_call_is_answered_once_and_at_once: {id} {call:?}");
+                assert!(
+                    self.is_dead() || self.answers == before + 1,
+                    "every_call_is_answered_once_and_at_once: {id} {call:?}"
+                );
             }
         }
     }
@@ -263,6 +311,10 @@ impl World {
 
     fn tell(&mut self, event: &Event) {
         let step = self.supervisor.decide(self.now, event);
+        self.take(step);
+    }
+
+    fn take(&mut self, step: Step) {
         for record in step.records {
             self.apply(record);
         }
@@ -281,11 +333,9 @@ impl World {
                 }
                 return;
             }
-            for record in step.records {
-                self.apply(record);
-            }
-            for effect in step.effects {
-                self.perform(&effect);
+            self.take(step);
+            if self.is_dead() {
+                return;
             }
         }
         panic!("turns do not come to rest");
@@ -293,6 +343,9 @@ impl World {
 
     fn apply(&mut self, record: Record) {
         assert_eq!(record.at, self.now, "a record bears the time of its step");
+        if self.is_dead() || !self.survives() {
+            return;
+        }
         self.supervisor.apply(&record);
         if let Some(oracle) = &mut self.oracle {
             oracle.recorded(&record, &self.supervisor);
@@ -322,6 +375,9 @@ impl World {
     }
 
     fn perform(&mut self, effect: &Effect) {
+        if self.is_dead() || !self.survives() {
+            return;
+        }
         if let Some(oracle) = &mut self.oracle {
             oracle.performed(effect);
             self.effects.push((self.now, effect.clone()));
@@ -366,7 +422,7 @@ impl World {
                 };
                 self.answer(Event::PlacePrepared { id: id.clone(), outcome });
             }
-            Effect::Place { id, intent } => {
+            Effect::Place { id, intent } | Effect::FinishPlace { id, intent } => {
                 let outcome = match self.refusal(id) {
                     Some(refusal) => Err(refusal),
                     None => Ok(Placement { commit: intent.new, index_left: Vec::new() }),

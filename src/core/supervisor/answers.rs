@@ -68,15 +68,13 @@ impl Supervisor {
                 step.note(now, Fact::Verified { id, exit: *exit, took, tail: tail.clone() });
                 self.verified(case, *exit, step);
             }
-            (Event::PlacePrepared { outcome, .. }, Stage::Placing { intent: None }) if self.is_placing(seat) => {
-                match outcome {
-                    Ok(intent) => {
-                        step.note(now, Fact::PlaceIntended { id: live.id.clone(), intent: intent.clone() });
-                        step.ask(Effect::Place { id: live.id.clone(), intent: intent.clone() });
-                    }
-                    Err(refusal) => self.refused(case, refusal, step),
+            (Event::PlacePrepared { outcome, .. }, Stage::Placing { .. }) if self.is_placing(seat) => match outcome {
+                Ok(intent) => {
+                    step.note(now, Fact::PlaceIntended { id: live.id.clone(), intent: intent.clone() });
+                    step.ask(Effect::Place { id: live.id.clone(), intent: intent.clone() });
                 }
-            }
+                Err(refusal) => self.refused(case, refusal, step),
+            },
             (Event::Placed { outcome, .. }, Stage::Placing { intent: Some(_) }) => match outcome {
                 Ok(placement) => {
                     let (id, index_left) = (live.id.clone(), placement.index_left.clone());
@@ -347,7 +345,7 @@ impl Supervisor {
     }
 
     /// Its work is frozen, or there is none: verify it, or go on to the branch.
-    fn verify_or_place(&self, case: Case<'_>, step: &mut Step) {
+    pub(super) fn verify_or_place(&self, case: Case<'_>, step: &mut Step) {
         if self.agent_plan(case.seat).verify.is_none() {
             self.place(case, step);
         } else if let Some(by) = self.interrupted() {
@@ -370,7 +368,7 @@ impl Supervisor {
         }
     }
 
-    fn is_placing(&self, seat: Seat) -> bool {
+    pub(super) fn is_placing(&self, seat: Seat) -> bool {
         self.placing.front() == Some(&seat)
     }
 
@@ -385,6 +383,10 @@ impl Supervisor {
     fn refused(&self, case: Case<'_>, refusal: &PlaceRefusal, step: &mut Step) {
         let id = case.live.id.clone();
         let reason = match refusal {
+            PlaceRefusal::NotBegun => match case.frozen {
+                Some(commit) => return step.ask(Effect::PreparePlace { id, commit }),
+                None => EndReason::SupervisorDied,
+            },
             PlaceRefusal::Moved => {
                 case.note(step, Fact::Trouble { id: id.clone(), what: Trouble::PlaceMoved });
                 if let (true, Some(commit)) = (case.live.moved + 1 < MOST_PLACE_TRIES, case.frozen) {
@@ -424,6 +426,7 @@ fn for_reading(paths: &[RepoPath]) -> Vec<RepoPath> {
 fn attempt_of(event: &Event) -> Option<&AttemptId> {
     match event {
         Event::Turn
+        | Event::Resumed
         | Event::Interrupted(_)
         | Event::Surveyed { .. }
         | Event::OutsideWrite { .. }

@@ -22,6 +22,7 @@ impl Supervisor {
         let at = record.at;
         match &record.fact {
             Fact::RunOpened(opened) => self.run_opened(opened),
+            Fact::RunResumed { layers, reopened } => self.run_resumed(*layers, reopened),
             Fact::PhaseOpened { phase } => self.phase_opened(*phase),
             Fact::PhaseEnded { phase, completed } => self.phase_ended(*phase, *completed),
             Fact::StopRequested { by } => {

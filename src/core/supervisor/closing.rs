@@ -99,6 +99,7 @@ impl Supervisor {
         }
         let (why, not_before) = match reason {
             EndReason::RateLimited => (RequeueReason::RateLimit, case.now),
+            EndReason::SupervisorDied => (RequeueReason::Resumed, case.now),
             EndReason::Busy { .. } => {
                 (RequeueReason::Busy { paths: case.live.busy.iter().cloned().collect() }, case.now)
             }

@@ -17,6 +17,7 @@ mod contest;
 mod gate;
 mod policy;
 mod release;
+mod resume;
 mod show;
 mod state;
 mod timers;
@@ -37,6 +38,8 @@ use super::path::RepoPath;
 use super::queue::{Look, Queue, Seat};
 use super::reason::Interrupt;
 use super::record::{Fact, Record, RunOpened, RunOutcome, StopCause};
+
+pub use resume::Unsettled;
 
 use gate::Call;
 use state::{AgentRun, Conflict, Doomed, Edge, Lifecycle, Live, Phases, PlaceLine, RunnerRun};
@@ -176,6 +179,12 @@ impl Supervisor {
         Record { at: now, fact: Fact::RunOpened(opened) }
     }
 
+    /// How the run was opened; `None`: it was not yet.
+    #[must_use]
+    pub fn opened(&self) -> Option<&RunOpened> {
+        self.opened.as_ref()
+    }
+
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -190,6 +199,7 @@ impl Supervisor {
         }
         match event {
             Event::Turn => self.turn(now, &mut step),
+            Event::Resumed => self.take_up(now, &mut step),
             Event::Interrupted(by) => self.interrupt(now, *by, &mut step),
             Event::Surveyed { unattributed } => self.survey_done(now, unattributed, &mut step),
             Event::Asked { id, part, call, targets } => {

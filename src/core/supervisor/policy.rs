@@ -81,6 +81,9 @@ impl Supervisor {
         if *reason == EndReason::RateLimited {
             return !live.gives_up;
         }
+        if *reason == EndReason::SupervisorDied {
+            return true;
+        }
         let run: &AgentRun = &self.agents[seat];
         if matches!(reason, EndReason::Busy { .. } | EndReason::WaitsBehind { .. } | EndReason::Outranked { .. }) {
             return run.requeues < MOST_REQUEUES;

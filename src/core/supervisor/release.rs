@@ -26,7 +26,7 @@ impl Supervisor {
         run.latest.ended_at = Some(at);
         self.waiting.insert(seat);
         match why {
-            RequeueReason::RateLimit => {
+            RequeueReason::RateLimit | RequeueReason::Resumed => {
                 run.lifecycle = Lifecycle::Waiting(Wait::Turn);
                 self.join_if_ready(seat);
             }
@@ -141,7 +141,7 @@ impl Supervisor {
     }
 
     /// It ended without completing.
-    fn disappoint_dependents(&mut self, seat: Seat) {
+    pub(super) fn disappoint_dependents(&mut self, seat: Seat) {
         let started = self.agents[seat].started;
         let on = self.agent_plan(seat).id.clone();
         for n in 0..self.dependents[seat].len() {

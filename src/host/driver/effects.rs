@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::effect::{Effect, Part};
-use crate::core::event::{Event, Preparation};
+use crate::core::event::{Event, PlaceRefusal, Preparation};
 use crate::core::ids::{AttemptId, RunnerName};
 use crate::core::path::RepoPath;
+use crate::host::failpoint;
 use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
 use crate::host::process::{Tree, TreeKey};
 use crate::runner;
@@ -17,6 +18,7 @@ use super::{Driver, News};
 
 impl Driver<'_> {
     pub(super) fn perform(&mut self, effect: Effect) {
+        failpoint::reach();
         match effect {
             Effect::Prepare { id } => self.prepare(id),
             Effect::Spawn { id, slot } => self.spawn_agent(id, slot),
@@ -64,6 +66,14 @@ impl Driver<'_> {
             }),
             Effect::Place { id, intent } => self.ask_git(move |git| {
                 let outcome = git.place(&id, &intent);
+                Some(Event::Placed { id, outcome })
+            }),
+            Effect::FinishPlace { id, intent } => self.ask_git(move |git| {
+                let outcome = match git.finish_place(&intent) {
+                    Ok(Some(placement)) => Ok(placement),
+                    Ok(None) => Err(PlaceRefusal::NotBegun),
+                    Err(error) => Err(PlaceRefusal::Git { error: error.to_string() }),
+                };
                 Some(Event::Placed { id, outcome })
             }),
             Effect::Unpin { id } => self.ask_git(move |git| {

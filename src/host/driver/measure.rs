@@ -32,12 +32,13 @@ pub(super) struct Drains(BTreeMap<u64, (Stage, AbortHandle)>);
 #[derive(Debug)]
 enum Stage {
     Compare(AttemptId),
-    Tell(AttemptId, facts::Measured),
+    /// With paths that somebody else is known to have written.
+    Tell(AttemptId, facts::Measured, Vec<RepoPath>),
 }
 
 impl Stage {
     fn id(&self) -> &AttemptId {
-        let (Self::Compare(id) | Self::Tell(id, _)) = self;
+        let (Self::Compare(id) | Self::Tell(id, ..)) = self;
         id
     }
 }
@@ -48,9 +49,14 @@ impl Driver<'_> {
         self.drain(Stage::Compare(id));
     }
 
-    pub(super) fn compared(&mut self, id: AttemptId, outcome: Result<facts::Measured, GitError>) {
+    pub(super) fn compared(
+        &mut self,
+        id: AttemptId,
+        outcome: Result<facts::Measured, GitError>,
+        foreign: Vec<RepoPath>,
+    ) {
         match outcome {
-            Ok(measured) => self.drain(Stage::Tell(id, measured)),
+            Ok(measured) => self.drain(Stage::Tell(id, measured, foreign)),
             Err(error) => self.tell(Event::Measured { id, outcome: Err(error.to_string()) }),
         }
     }
@@ -98,13 +104,19 @@ impl Driver<'_> {
                 let sure = self.layers.gate && self.sight.outside.saw_all(&id, epoch);
                 let doubt = if sure { Doubt::None } else { Doubt::Whole };
                 let touched = self.sight.outside.wrote(&id);
+                let left = self.left.get(&id).cloned();
                 self.git.post(move |git| {
                     let outcome = git.measure(&id, doubt, &touched);
-                    Some(News::Compared(id, outcome))
+                    let foreign = left
+                        .zip(outcome.as_ref().ok())
+                        .map(|(left, found)| left.foreign(git.workspace(), found.own.iter().chain(&found.beyond)));
+                    Some(News::Compared(id, outcome, foreign.unwrap_or_default()))
                 });
             }
-            Stage::Tell(id, facts::Measured { own, beyond }) => {
-                let outside = if self.layers.gate { self.outside_of(&id) } else { Vec::new() };
+            Stage::Tell(id, facts::Measured { own, beyond }, mut outside) => {
+                if self.layers.gate {
+                    outside.extend(self.outside_of(&id));
+                }
                 let untold = self.sight.outside.has_gaps(&id);
                 self.tell(Event::Measured { id, outcome: Ok(Measured { own, beyond, outside, untold }) });
             }

@@ -31,7 +31,7 @@ use crate::core::facts::{self, PathFacts};
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::record::{Fact, Layers, RunOpened, RunOutcome};
+use crate::core::record::{Fact, Layers, Record, RunOpened, RunOutcome};
 use crate::core::supervisor::{Step, Supervisor};
 use crate::core::view::RunView;
 use crate::journal::{Appended, Entry, Header, Journal, JournalError};
@@ -40,11 +40,13 @@ use crate::session::{GitHooks, Session};
 
 use super::clock::Clock;
 use super::control::{Control, Socket};
+use super::failpoint;
 use super::git::{Base, GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
 use super::lookups::{Lookups, LookupsError};
 use super::past;
 use super::process::{self, Launcher, SpawnError, Tree, TreeKey, TreeNews};
+use super::resume::Left;
 use super::signals::Signals;
 use super::state::RunDir;
 use super::watch::{Wake, Watch};
@@ -68,6 +70,16 @@ pub struct Setup {
     pub control: Option<Socket>,
     /// A directory of the run's for the watch's marks.
     pub cookies: PathBuf,
+    /// What an earlier supervisor left of the run; `None`: it is a new one.
+    pub earlier: Option<Earlier>,
+}
+
+/// A run of an earlier supervisor, of which nothing lives any more.
+#[derive(Debug)]
+pub struct Earlier {
+    pub journal: Journal,
+    pub supervisor: Supervisor,
+    pub left: Vec<Left>,
 }
 
 /// Who watches a run go by. Called on the loop: must not block.
@@ -141,8 +153,8 @@ enum News {
     Watch(Wake),
     /// The watch has not answered this cookie in time.
     Undrained(u64),
-    /// A tree that is gone, against its baseline.
-    Compared(AttemptId, Result<facts::Measured, GitError>),
+    /// A tree that is gone, against its baseline; and what somebody else is known to have written of it.
+    Compared(AttemptId, Result<facts::Measured, GitError>, Vec<RepoPath>),
     /// A thread is gone, because of a bug; this is its name.
     Died(&'static str),
     /// Who was seen writing what, where there is no gate.
@@ -205,6 +217,8 @@ struct Driver<'o> {
     died: Option<&'static str>,
     surveyed: bool,
     outcome: Option<RunOutcome>,
+    /// Attempts of an earlier supervisor.
+    left: BTreeMap<AttemptId, Left>,
 }
 
 /// Supervises the session until every agent has ended. Wants a tokio `LocalSet`.
@@ -221,8 +235,10 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         cgroups,
         control,
         cookies,
+        earlier,
     } = setup;
-    let launcher = Rc::new(Launcher::new(process::OWN_BINARY).map_err(DriverError::Launcher)?);
+    let launcher = Launcher::new(process::OWN_BINARY).map_err(DriverError::Launcher)?;
+    let launcher = Rc::new(launcher.of_run(&run));
     let mut signals = Signals::listen().map_err(DriverError::Signals)?;
     let mut control = control.map(Socket::serve).transpose().map_err(DriverError::Control)?;
     let (news, mut inbox) = mpsc::channel(NEWS_QUEUE);
@@ -230,24 +246,36 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     layers.watch = watch.is_some();
     let head = repository.head()?;
     repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
-    let opened = RunOpened {
-        run: run.clone(),
-        session: session.name.clone(),
-        base: head.commit,
-        branch: head.branch,
-        layers,
-        agents: session.plan.agents.iter().map(|a| a.id.clone()).collect(),
+    let (supervisor, journal, first, left) = match earlier {
+        None => {
+            let opened = RunOpened {
+                run: run.clone(),
+                session: session.name.clone(),
+                base: head.commit,
+                branch: head.branch,
+                layers,
+                agents: session.plan.agents.iter().map(|a| a.id.clone()).collect(),
+            };
+            let mut plan = session.plan.clone();
+            plan.stop_at = session.stop_at.map(|time| clock.next(time));
+            past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
+            let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
+            let supervisor = Supervisor::new(plan);
+            let first = supervisor.open(clock.now(), opened);
+            (supervisor, journal, first, Vec::new())
+        }
+        Some(Earlier { journal, supervisor, left }) => {
+            take_up(&mut repository, &supervisor, &left, &run_dir);
+            let first = supervisor.resume(clock.now(), layers);
+            (supervisor, journal, first, left)
+        }
     };
-    let mut plan = session.plan.clone();
-    plan.stop_at = session.stop_at.map(|time| clock.next(time));
-    past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
-    let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
     let workspace = repository.workspace().to_owned();
     let forbidden = gate::forbidden(&repository);
     let lookups = Lookups::start(&repository, news.clone(), News::Died("lookups"))?;
     let git = GitThread::start("git", repository, news.clone(), News::Died("git")).map_err(DriverError::GitThread)?;
     let mut driver = Driver {
-        supervisor: Supervisor::new(plan),
+        supervisor,
         journal,
         positions: session.plan.agents.iter().zip(0..).map(|(a, at)| (a.id.clone(), at)).collect(),
         session,
@@ -270,16 +298,23 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         early_ends: BTreeMap::new(),
         starting: BTreeSet::new(),
         readers: BTreeMap::new(),
-        latest: BTreeMap::new(),
-        messages: BTreeMap::new(),
+        latest: left.iter().map(|left| (left.attempt.id.agent.clone(), left.attempt.id.clone())).collect(),
+        messages: left
+            .iter()
+            .filter_map(|left| Some((left.attempt.id.clone(), left.attempt.message.clone()?)))
+            .collect(),
         verifies: BTreeMap::new(),
         observer,
         snapshot_due: None,
         died: None,
         surveyed: true,
         outcome: None,
+        left: left.into_iter().map(|left| (left.attempt.id.clone(), left)).collect(),
     };
-    let outcome = match driver.run(opened, &mut inbox, &mut signals, &mut control).await {
+    for left in driver.left.values() {
+        driver.sight.outside.takes_up(&left.attempt.id, &left.attempt.wrote);
+    }
+    let outcome = match driver.run(first, &mut inbox, &mut signals, &mut control).await {
         Ok(outcome) => outcome,
         Err(error) => {
             driver.abandon(&mut inbox).await;
@@ -299,6 +334,20 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     #[expect(clippy::expect_used, reason = "the opening record was applied before anything else")]
     let view = view.expect("an opened run has a view");
     Ok(Finished { view, outcome, surveyed })
+}
+
+/// Makes git know the attempts of an earlier supervisor. One whose baseline is not whole cannot be measured, which
+/// is said when it is tried.
+fn take_up(repository: &mut Repository, supervisor: &Supervisor, left: &[Left], run_dir: &RunDir) {
+    if let Some(opened) = supervisor.opened() {
+        repository.expect_branch(opened.branch.clone());
+    }
+    for Left { attempt, .. } in left {
+        let claim = supervisor.claim(&attempt.id.agent).unwrap_or_default();
+        if let Err(error) = repository.adopt(&attempt.id, &claim, &run_dir.attempt(&attempt.id)) {
+            tracing::warn!(id = %attempt.id, %error, "an attempt cannot be taken up");
+        }
+    }
 }
 
 /// Starts to watch the workspace. A watch that cannot be had is said on standard error, and its layer is
@@ -328,14 +377,14 @@ fn watch_over(repository: &Repository, cookies: &Path, news: &mpsc::Sender<News>
 impl Driver<'_> {
     async fn run(
         &mut self,
-        opened: RunOpened,
+        first: Record,
         inbox: &mut mpsc::Receiver<News>,
         signals: &mut Signals,
         control: &mut Option<Control>,
     ) -> Result<RunOutcome, DriverError> {
-        let first = Step { records: vec![self.supervisor.open(self.now(), opened)], effects: Vec::new() };
-        let first = self.write(first)?;
-        self.turn(vec![first], Vec::new()).await?;
+        let events = if matches!(first.fact, Fact::RunResumed { .. }) { vec![Event::Resumed] } else { Vec::new() };
+        let first = self.write(Step { records: vec![first], effects: Vec::new() })?;
+        self.turn(vec![first], events).await?;
         loop {
             if let Some(outcome) = self.outcome {
                 return Ok(outcome);
@@ -439,7 +488,7 @@ impl Driver<'_> {
     /// Appends a step's records to the journal and applies them; its effects stay with the journal.
     fn write(&mut self, step: Step) -> Result<Appended<Vec<Effect>>, DriverError> {
         let wall = self.clock.wall();
-        let appended = self.journal.append(&step.records, step.effects, wall)?;
+        let appended = failpoint::around(|| self.journal.append(&step.records, step.effects, wall))?;
         for entry in self.journal.entries(&step.records, wall) {
             self.supervisor.apply(&entry.record);
             if let Fact::TreeEnded { id, summary, .. } = &entry.record.fact
@@ -470,6 +519,7 @@ impl Driver<'_> {
         self.sight.outside.ends(id);
         self.sight.protected.remove(id);
         self.messages.remove(id);
+        self.left.remove(id);
     }
 
     /// Writes the projection for other programs. It is a convenience: nothing reads it back, and a

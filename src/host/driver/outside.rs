@@ -43,6 +43,12 @@ impl Outside {
         self.attempts.insert(id.clone(), attempt);
     }
 
+    /// An attempt of an earlier supervisor: what was not told to that one nobody will tell.
+    pub(super) fn takes_up(&mut self, id: &AttemptId, wrote: &[RepoPath]) {
+        let attempt = Attempt { wrote: wrote.iter().cloned().collect(), gaps: true, ..Attempt::default() };
+        self.attempts.insert(id.clone(), attempt);
+    }
+
     pub(super) fn ends(&mut self, id: &AttemptId) {
         self.attempts.remove(id);
     }

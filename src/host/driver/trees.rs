@@ -83,8 +83,8 @@ impl Driver<'_> {
                 self.undrained(cookie);
                 None
             }
-            News::Compared(id, outcome) => {
-                self.compared(id, outcome);
+            News::Compared(id, outcome, foreign) => {
+                self.compared(id, outcome, foreign);
                 None
             }
             News::Tree(key, TreeNews::Asked { call, targets }) => {

@@ -14,6 +14,7 @@ use crate::core::event::Preparation;
 use crate::core::facts::Doubt;
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
+use crate::host::failpoint;
 
 use super::baseline::{BaseEntry, Baseline};
 use super::error::GitError;
@@ -221,7 +222,8 @@ impl Repository {
         }
         let paths: Vec<RepoPath> = changes.iter().map(|c| c.path.clone()).collect();
         let commit = self.make_commit(id, &paths, true, Attribution::Inferred, checkpoint.message)?;
-        self.objects.set_reference(&format!("{}.checkpoint", self.reference_of(id)?), &commit)?;
+        let name = format!("{}.checkpoint", self.reference_of(id)?);
+        failpoint::around(|| self.objects.set_reference(&name, &commit))?;
         if let Some(state) = self.attempts.get_mut(id) {
             state.checkpoint = Some(changes);
         }
@@ -233,7 +235,7 @@ impl Repository {
     pub fn unpin(&mut self, id: &AttemptId) -> Result<(), GitError> {
         let name = self.reference_of(id)?;
         self.forget(id);
-        self.objects.delete_reference(&name)?;
+        failpoint::around(|| self.objects.delete_reference(&name))?;
         self.objects.delete_reference(&format!("{name}.checkpoint"))?;
         // libgit2 leaves the directory of a loose reference; it goes if it is empty.
         if let Some((dir, _)) = name.rsplit_once('/') {

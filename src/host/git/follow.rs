@@ -11,6 +11,7 @@ use crate::core::change::ObjectId;
 use crate::core::effect::PlaceIntent;
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
+use crate::host::failpoint;
 
 use super::Repository;
 use super::cachetree::CacheTree;
@@ -67,7 +68,7 @@ impl Repository {
         if let Ok(old) = fs::metadata(&path) {
             file.set_permissions(old.permissions()).map_err(failed())?;
         }
-        fs::rename(new.path(), &path).map_err(failed())
+        failpoint::around(|| fs::rename(new.path(), &path)).map_err(failed())
     }
 
     /// A copy of the index for `git` to work on.

@@ -6,6 +6,7 @@ use crate::core::change::{Attribution, Entry, Mode, ObjectId};
 use crate::core::effect::Purpose;
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
+use crate::host::failpoint;
 
 use super::attempt::Now;
 use super::error::GitError;
@@ -39,7 +40,7 @@ impl Repository {
                 return Ok(*there);
             }
         }
-        self.objects.swap_reference(&name, there.as_ref(), &commit, "supervise: freeze")?;
+        failpoint::around(|| self.objects.swap_reference(&name, there.as_ref(), &commit, "supervise: freeze"))?;
         Ok(commit)
     }
 

@@ -18,6 +18,7 @@ use crate::core::effect::PlaceIntent;
 use crate::core::event::{PlaceRefusal, Placement};
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
+use crate::host::failpoint;
 
 use super::Repository;
 use super::error::GitError;
@@ -206,7 +207,8 @@ impl Repository {
             return Ok(Placement { commit: intent.new, index_left: Vec::new() });
         }
         let log = format!("supervise: {id}");
-        self.objects.swap_reference(&intent.reference, intent.old.as_ref(), &intent.new, &log).map_err(refused)?;
+        let swap = || self.objects.swap_reference(&intent.reference, intent.old.as_ref(), &intent.new, &log);
+        failpoint::around(swap).map_err(refused)?;
         let steps = std::mem::take(&mut lock.steps);
         // The branch has moved: whatever happens to the index, the work is placed.
         let index_left = match self.follow(Some(id), intent, &steps) {

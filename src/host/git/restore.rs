@@ -20,6 +20,7 @@ use crate::core::call::There;
 use crate::core::change::{Mode, ObjectId};
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
+use crate::host::failpoint;
 
 use super::Repository;
 use super::baseline::BaseEntry;
@@ -105,7 +106,7 @@ impl Repository {
 
     fn remove(&self, path: &RepoPath) -> io::Result<()> {
         let Some((dir, name)) = self.root.parent(path)? else { return Ok(()) };
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        match failpoint::around(|| rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(e.into()),
         }
@@ -141,7 +142,7 @@ impl Repository {
             return Ok(false);
         }
         let staged = self.stage(id, base)?;
-        let result = match rustix::fs::renameat(rustix::fs::CWD, &staged, &dir, name) {
+        let result = match failpoint::around(|| rustix::fs::renameat(rustix::fs::CWD, &staged, &dir, name)) {
             Err(Errno::XDEV) => across(&staged, dir.as_fd(), base),
             other => other.map_err(io::Error::from),
         };

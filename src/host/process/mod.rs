@@ -28,10 +28,11 @@ use tokio::sync::{mpsc, watch as channel};
 
 use crate::core::call::{Answer, CallId, Grant, Refusal, Tally, Target};
 use crate::core::effect::{Ending, Part};
-use crate::core::ids::AttemptId;
+use crate::core::ids::{AttemptId, RunId};
 use crate::core::path::RepoPath;
 use crate::core::reason::Exit;
 use crate::core::record::ProcessId;
+use crate::host::failpoint;
 use crate::shim::clock;
 use crate::shim::ending::KILL_BOUND;
 use crate::shim::tree;
@@ -161,12 +162,16 @@ pub enum SpawnError {
     Survivors { survivors: u32 },
 }
 
+/// What agents and shims have in their environment: the run that they belong to.
+pub const RUN_VARIABLE: &str = "SUPERVISE_RUN";
+
 /// Launches trees. There is one in a supervisor.
 #[derive(Debug)]
 pub struct Launcher {
     shim: PathBuf,
     boot: String,
     bound: Duration,
+    run: Option<RunId>,
 }
 
 /// A launched tree. Dropping it lets the tree run on, and its news come.
@@ -209,7 +214,13 @@ impl Launcher {
         nix::sys::prctl::set_child_subreaper(true)?;
         drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Self { shim: shim.into(), boot, bound: KILL_BOUND + MARGIN })
+        Ok(Self { shim: shim.into(), boot, bound: KILL_BOUND + MARGIN, run: None })
+    }
+
+    /// Marks its shims as those of this run, so that they are found when this process is gone.
+    #[must_use]
+    pub fn of_run(self, run: &RunId) -> Self {
+        Self { run: Some(run.clone()), ..self }
     }
 
     /// Changes how long a shim may take to end its tree, beyond the grace, before it is killed.
@@ -281,6 +292,7 @@ impl Launcher {
         let ours = UnixStream::from_std(ours)?;
         let mut command = Command::new(&self.shim);
         command.arg0("supervise").arg(crate::shim::ARGUMENT).env_clear().current_dir("/");
+        command.envs(self.run.as_ref().map(|run| (RUN_VARIABLE, run.as_str())));
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         Ok((Shim::start(&mut command)?, ours))
     }
@@ -297,7 +309,7 @@ impl Shim {
     /// The list is held meanwhile: a sweep that meets a shim must find it there.
     fn start(command: &mut Command) -> io::Result<Self> {
         let mut shims = sweep::shims();
-        let child = command.spawn()?;
+        let child = failpoint::around(|| command.spawn())?;
         shims.insert(child.id());
         Ok(Self { child })
     }

@@ -1,0 +1,140 @@
+//! `supervise resume`: take up a run whose supervisor died, or that was interrupted.
+//!
+//! Invariant: nothing of the old run's processes lives when its attempts are looked at; until then nothing is
+//! changed but a torn end of the journal.
+
+use crate::core::ids::RunId;
+use crate::host::clock::Clock;
+use crate::host::driver::Earlier;
+use crate::host::git::Repository;
+use crate::host::leftovers;
+use crate::host::past::{NoRun, Past, Runs};
+use crate::host::resume::{ResumeError, TakenUp};
+use crate::host::state::Hold;
+use crate::render::text::plural;
+
+use super::run::{Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
+use super::{Common, Exit, Failure, RunFormat};
+
+/// Go on with a run whose supervisor died, or that was interrupted
+///
+/// What its attempts had changed is kept as salvage and put back, and their agents begin anew; what was
+/// finished is not done again.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ResumeArgs {
+    /// The run: its name, or how it begins; only the latest can be taken up [default: the latest]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Go on without the gate: no write is decided beforehand, and who changed what is inferred
+    #[arg(long)]
+    pub no_gate: bool,
+    /// Exit with 5 if the run completed but left paths that no agent accounts for
+    #[arg(long)]
+    pub strict: bool,
+    /// What standard output gets: a report, one JSON document, or every record as it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RunFormat,
+}
+
+const AFTER_HELP: &str = "\
+Example:
+  supervise resume
+
+Exit codes: those of `supervise run`.";
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+enum CannotResume {
+    #[error(transparent)]
+    #[diagnostic(help("`supervise run` starts a run; `supervise runs list` shows those that there were"))]
+    NoRun(NoRun),
+    #[error("run {run} is not the latest, which is {latest}")]
+    #[diagnostic(help("what an older run left is kept: `supervise salvage list`"))]
+    NotLatest { run: RunId, latest: RunId },
+    #[error(transparent)]
+    #[diagnostic(help("{}", help(.0)))]
+    Run(ResumeError),
+    #[error("{} of run {run} could not be ended", plural(*count, "process", "processes"))]
+    #[diagnostic(help("another user's, or stuck in the kernel: end them by hand, then try again"))]
+    Survivors { run: RunId, count: usize },
+    #[error("run {run} is on branch {expected}, and HEAD is on {found}")]
+    #[diagnostic(help("`git switch {expected}`, then try again"))]
+    OtherBranch { run: RunId, expected: String, found: String },
+}
+
+fn help(error: &ResumeError) -> String {
+    match error {
+        ResumeError::Past(crate::host::past::PastError::Journal(error)) => error.help().to_owned(),
+        ResumeError::Ended { .. } => "`supervise status` shows how; `supervise run` starts a new one".to_owned(),
+        ResumeError::Past(_)
+        | ResumeError::NoLaunches { .. }
+        | ResumeError::Read { .. }
+        | ResumeError::Launches { .. } => {
+            "start a new run; what this one left is kept under refs/supervise/".to_owned()
+        }
+    }
+}
+
+pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
+    let prepared = prepare(args, common)?;
+    let done = supervise(prepared, !args.no_gate, args.format)?;
+    print(&done, args.format);
+    Ok(exit_of(&done, args.strict))
+}
+
+fn prepare(args: &ResumeArgs, common: &Common) -> Result<Prepared, Failure> {
+    let unusable = |error: CannotResume| Failure::new(Exit::Unusable, error);
+    let workspace = super::select::workspace(common, &crate::session::Origin::Embedded, b"");
+    let repository = Repository::open(&workspace).map_err(|e| Failure::new(Exit::Unusable, RunError::Repository(e)))?;
+    let runs = Runs::of(repository.common_dir());
+    let run = runs.find(args.run.as_deref()).map_err(|error| {
+        let exit = if matches!(error, NoRun::None) { Exit::NothingSelected } else { Exit::Invalid };
+        Failure::new(exit, CannotResume::NoRun(error))
+    })?;
+    let hold = take_hold(&repository, &format!("run {run}"))?;
+    let latest = runs.find(None).map_err(|error| unusable(CannotResume::NoRun(error)))?;
+    if latest != run {
+        return Err(Failure::new(Exit::Invalid, CannotResume::NotLatest { run, latest }));
+    }
+    let dir = runs.dir(&run);
+    let taken = TakenUp::read(&dir).map_err(|error| unusable(CannotResume::Run(error)))?;
+    check_branch(&taken, &repository, &run).map_err(unusable)?;
+    find_programs(&taken.session, repository.workspace()).map_err(|e| Failure::new(Exit::Unusable, e))?;
+    let leftovers = leftovers::end(&run, &taken.processes());
+    if leftovers.survivors > 0 {
+        return Err(unusable(CannotResume::Survivors { run, count: leftovers.survivors }));
+    }
+    let left = taken.left(&dir);
+    let clock = Clock::resume(taken.header.created, taken.last);
+    let TakenUp { journal, supervisor, session, entries, .. } = taken;
+    let earlier = Some(Earlier { journal, supervisor, left });
+    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries })
+}
+
+/// The run's commits go to the branch that it was begun on.
+fn check_branch(taken: &TakenUp, repository: &Repository, run: &RunId) -> Result<(), CannotResume> {
+    let name = |branch: Option<&String>| {
+        branch.map_or("a detached HEAD", |branch| branch.strip_prefix("refs/heads/").unwrap_or(branch)).to_owned()
+    };
+    let Some(opened) = taken.supervisor.opened() else { return Ok(()) };
+    match repository.head() {
+        Ok(head) if head.branch != opened.branch => Err(CannotResume::OtherBranch {
+            run: run.clone(),
+            expected: name(opened.branch.as_ref()),
+            found: name(head.branch.as_ref()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to begin while the latest run has agents whose work is not settled: their changes are in the tree.
+pub(super) fn refuse_unfinished(hold: &Hold, repository: &Repository) -> Result<(), RunError> {
+    debug_assert!(hold.root().starts_with(repository.common_dir()), "the lock of this repository");
+    let runs = Runs::of(repository.common_dir());
+    let Some(run) = runs.current().filter(|run| !runs.dir(run).seems_ended()) else { return Ok(()) };
+    // What cannot be read cannot be taken up either; nothing is lost by beginning.
+    let Ok(past) = Past::read(&runs.dir(&run)) else { return Ok(()) };
+    let agents: Vec<String> =
+        past.supervisor().unsettled().into_iter().map(|attempt| attempt.id.agent.to_string()).collect();
+    if agents.is_empty() { Ok(()) } else { Err(RunError::Unfinished { run, agents }) }
+}

@@ -1,0 +1,251 @@
+//! A run goes on under another supervisor: after a crash anywhere, and after Ctrl-C.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+use super::support::{Ended, TestRepo, eventually, finish, run_dir, signal, text};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `a` completes; `b` leaves half its work in its first attempt and waits; `c` comes after it.
+const THREE: &str = r#"
+    [session]
+    name = "three"
+    [[agent]]
+    id = "a"
+    files = ["a"]
+    command = ["sh", "-c", "echo a >> a"]
+    [[agent]]
+    id = "b"
+    files = ["b", "new"]
+    depends_on = ["a"]
+    command = ["sh", "-c", "echo half >> b; echo x > new; test $SUPERVISE_ATTEMPT -gt 1 || { touch \"$TMPDIR/half\"; exec sleep 1000; }; echo whole >> b"]
+    [[agent]]
+    id = "c"
+    files = ["c"]
+    depends_on = ["b"]
+    command = ["sh", "-c", "echo c >> c"]
+"#;
+
+fn three() -> TestRepo {
+    TestRepo::with(&[("a", "1\n"), ("b", "1\n"), ("c", "1\n")])
+}
+
+/// Runs the session up to the middle of `b`, and kills the supervisor there.
+fn killed_in_the_middle(repo: &TestRepo) {
+    let child = repo.start(THREE, &[]);
+    half_done(repo);
+    signal(&child, "KILL");
+    assert_eq!(finish_killed(child), Some(9));
+}
+
+fn half_done(repo: &TestRepo) {
+    let wrote = eventually(PATIENCE, || text(&repo.path(), "b").contains("half") && repo.exists("new"));
+    assert!(wrote, "b comes to its half");
+    let found = || std::fs::read_dir(repo.tmp()).unwrap().flatten().any(|dir| dir.path().join("half").exists());
+    assert!(eventually(PATIENCE, found), "b waits");
+}
+
+fn finish_killed(child: std::process::Child) -> Option<i32> {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    wait.recv_timeout(PATIENCE).unwrap().unwrap().status.signal()
+}
+
+fn resume(repo: &TestRepo, args: &[&str]) -> Ended {
+    Ended::of(&repo.supervise().arg("resume").args(args).output().unwrap())
+}
+
+fn attempt_of_b(ended: &Ended) -> u64 {
+    ended.agent("b")["attempt"].as_u64().unwrap()
+}
+
+#[test]
+fn after_a_crash_what_was_done_stays_and_the_rest_is_done() {
+    for repo in TestRepo::for_each_user(&[("a", "1\n"), ("b", "1\n"), ("c", "1\n")]) {
+        killed_in_the_middle(&repo);
+        assert_eq!(repo.ask(&["status"]).matches("INTERRUPTED").count(), 1);
+        let ended = resume(&repo, &["--format", "json"]).expect(0);
+        assert_eq!(repo.subjects(), ["feat(a): a", "feat(b): b", "feat(c): c"]);
+        assert_eq!(repo.read("b"), "1\nhalf\nwhole\n");
+        assert_eq!(repo.status(), "");
+        assert_eq!(attempt_of_b(&ended), 2);
+        // What the first attempt had done is kept.
+        let run = run_dir(&repo).file_name().unwrap().to_string_lossy().into_owned();
+        let kept = format!("refs/supervise/attempts/{run}/b/1");
+        assert_eq!(repo.git(&["show", &format!("{kept}:b")]), "1\nhalf\n");
+        assert_eq!(repo.git(&["show", &format!("{kept}:new")]), "x\n");
+        let again = resume(&repo, &[]).expect(3);
+        assert!(again.stderr.contains("came to its end"), "{}", again.stderr);
+        repo.assert_no_survivors();
+    }
+}
+
+#[test]
+fn a_new_run_does_not_begin_over_unsettled_work() {
+    let repo = three();
+    killed_in_the_middle(&repo);
+    let refused = repo.run(THREE, &[]).expect(3);
+    assert!(
+        refused.stderr.contains("died while b ran") && refused.stderr.contains("supervise resume"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(repo.read("b"), "1\nhalf\n", "nothing was touched");
+    resume(&repo, &[]).expect(0);
+}
+
+#[test]
+fn what_the_user_changed_after_the_crash_is_neither_committed_nor_put_back() {
+    let repo = three();
+    killed_in_the_middle(&repo);
+    // The shim ends its tree when its supervisor is gone.
+    repo.assert_no_survivors();
+    let ended = eventually(PATIENCE, || run_dir(&repo).join("agents/b/1/exit.json").exists());
+    assert!(ended, "its end is written down");
+    repo.write("b", "the user's\n");
+    repo.write("beside", "also\n");
+    let ended = resume(&repo, &["--format", "json"]).expect(1);
+    assert_eq!(repo.read("b"), "the user's\n");
+    assert_eq!(repo.read("beside"), "also\n");
+    assert!(!repo.exists("new"), "what only the agent wrote is put back");
+    assert_eq!(ended.agent("b")["reason"]["kind"], "dirty_claim");
+    assert_eq!(repo.subjects(), ["feat(a): a"]);
+}
+
+#[test]
+fn after_ctrl_c_the_run_goes_on() {
+    let repo = three();
+    let child = repo.start(THREE, &[]);
+    half_done(&repo);
+    signal(&child, "INT");
+    let stopped = finish(child, PATIENCE).expect(130);
+    assert!(stopped.stdout.contains("supervise resume"), "{}", stopped.stdout);
+    assert_eq!(repo.status(), "");
+    let ended = resume(&repo, &["--format", "json"]).expect(0);
+    assert_eq!(repo.subjects(), ["feat(a): a", "feat(b): b", "feat(c): c"]);
+    assert_eq!(attempt_of_b(&ended), 2);
+    assert_eq!(ended.json()["state"], "COMPLETED");
+}
+
+#[test]
+fn it_needs_nothing_but_what_was_kept_and_the_branch() {
+    let repo = three();
+    repo.write("prompt.md", "do it\n");
+    killed_in_the_middle(&repo);
+    std::fs::remove_file(repo.session("")).unwrap();
+    repo.git(&["switch", "-q", "-c", "other"]);
+    let refused = resume(&repo, &[]).expect(3);
+    assert!(refused.stderr.contains("git switch main"), "{}", refused.stderr);
+    repo.git(&["switch", "-q", "main"]);
+    resume(&repo, &[]).expect(0);
+}
+
+#[test]
+fn two_cannot_take_it_up_and_without_a_run_there_is_nothing() {
+    let repo = three();
+    assert!(resume(&repo, &[]).expect(4).stderr.contains("no run"), "there was none");
+    let child = repo.start(THREE, &[]);
+    half_done(&repo);
+    let refused = resume(&repo, &[]).expect(3);
+    assert!(refused.stderr.contains("another supervisor is running"), "{}", refused.stderr);
+    signal(&child, "INT");
+    finish(child, PATIENCE).expect(130);
+}
+
+/// Twelve agents in two phases: edits, a new file, a removal, a verify command, a retry, one without a change.
+fn twelve() -> String {
+    let mut session = "[session]\nname = \"twelve\"\nmax_concurrent = 4\ncheckpoint_interval = \"50ms\"\n".to_owned();
+    session += "[[phase]]\nname = \"one\"\n[[phase]]\nname = \"two\"\n";
+    let mut agent = |id: &str, phase: &str, more: &str, script: &str| {
+        session += &format!(
+            "[[agent]]\nid = {id:?}\nphase = {phase:?}\nfiles = [\"{id}\"]\n{more}\ncommand = [\"sh\", \"-c\", {script:?}]\n"
+        );
+    };
+    for n in 1..=4 {
+        agent(&format!("edit{n}"), "one", "", &format!("echo agent >> edit{n}"));
+    }
+    agent("makes", "one", "", "mkdir -p makes/deep && echo new > makes/deep/file");
+    agent("removes", "one", "", "rm removes");
+    agent("verified", "one", "verify = \"grep -q agent verified\"", "echo agent >> verified");
+    agent("idle", "one", "", "true");
+    // Its first attempt leaves work that has to go.
+    let once = "echo $SUPERVISE_ATTEMPT > retried; mkdir once 2>/dev/null || true; test \"$SUPERVISE_ATTEMPT\" != 1 && echo done > retried";
+    agent("retried", "two", "retries = 9", once);
+    agent("waits", "two", "depends_on = [\"slow\"]", "echo agent >> waits");
+    agent("slow", "two", "", "echo begun >> slow; sleep 0.12; echo done >> slow");
+    agent("last", "two", "depends_on = [\"waits\"]", "echo agent >> last");
+    session
+}
+
+fn twelve_files() -> TestRepo {
+    let mut files: Vec<(String, &str)> = (1..=4).map(|n| (format!("edit{n}"), "1\n")).collect();
+    files.extend(["removes", "verified", "retried", "waits", "slow", "last"].map(|name| (name.to_owned(), "1\n")));
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    TestRepo::with(&files)
+}
+
+/// What a run leaves that has to be the same however often its supervisor died.
+fn outcome(repo: &TestRepo) -> (String, BTreeMap<String, Vec<String>>, String) {
+    let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
+    let commits = repo.subjects().into_iter().map(|subject| (subject.clone(), repo.files_of(&subject))).collect();
+    (tree, commits, repo.status())
+}
+
+/// Runs the twelve with a supervisor that dies at this point; `false`: it did not come to it.
+fn dies_at(point: usize, undisturbed: &(String, BTreeMap<String, Vec<String>>, String)) -> bool {
+    let repo = twelve_files();
+    let path = repo.session(&twelve());
+    let mut command = repo.supervise();
+    command.arg("run").arg(path).env("SUPERVISE_DIES_AT", point.to_string());
+    let output = command.output().unwrap();
+    let died = output.status.signal() == Some(9);
+    if died {
+        let begun = run_begun(&repo);
+        let resumed = if begun { resume(&repo, &[]) } else { repo.run(&twelve(), &[]) };
+        assert_eq!(resumed.code, Some(0), "died at {point}, begun {begun}: {}\n{}", resumed.stdout, resumed.stderr);
+    } else {
+        Ended::of(&output).expect(0);
+    }
+    assert_eq!(outcome(&repo), *undisturbed, "died at {point}");
+    let mut ends = BTreeMap::<String, usize>::new();
+    let mut kept = BTreeSet::new();
+    for record in repo.records() {
+        match record["kind"].as_str() {
+            Some("agent_ended") => *ends.entry(record["agent"].as_str().unwrap().to_owned()).or_default() += 1,
+            Some("placed") => drop(kept.insert(record["commit"].as_str().unwrap().to_owned())),
+            _ => {}
+        }
+    }
+    assert_eq!((ends.len(), ends.values().max()), (12, Some(&1)), "died at {point}: each ends once: {ends:?}");
+    assert_eq!(kept.len(), repo.subjects().len(), "died at {point}: one commit each");
+    let salvage = repo.git(&["for-each-ref", "--format=%(objectname)", "refs/supervise/"]);
+    assert!(salvage.lines().all(|commit| !kept.contains(commit)), "died at {point}: kept and committed");
+    repo.assert_no_survivors();
+    died
+}
+
+/// Was the run opened before its supervisor died?
+fn run_begun(repo: &TestRepo) -> bool {
+    let state = repo.path().join(".git/supervise");
+    let current = std::fs::read_to_string(state.join("current")).unwrap_or_default();
+    let journal = state.join("runs").join(current.trim()).join("journal.jsonl");
+    !current.is_empty() && std::fs::read_to_string(journal).is_ok_and(|text| text.contains("\"kind\":\"run_opened\""))
+}
+
+/// `SUPERVISE_TEST_DEATHS=all` tries every point, else a spread of them.
+#[test]
+fn a_supervisor_that_dies_anywhere_leaves_a_run_that_goes_on_to_the_same_end() {
+    let repo = twelve_files();
+    repo.run(&twelve(), &[]).expect(0);
+    let undisturbed = outcome(&repo);
+    assert_eq!(undisturbed.2, "");
+    assert_eq!(undisturbed.1.len(), 11);
+    let all = std::env::var_os("SUPERVISE_TEST_DEATHS").is_some_and(|word| word == "all");
+    let mut point = 1;
+    while dies_at(point, &undisturbed) {
+        point += if all { 1 } else { 1 + point / 3 };
+    }
+    assert!(point > 150, "only {point} points");
+}
