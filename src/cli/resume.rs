@@ -104,6 +104,11 @@ fn prepare(args: &ResumeArgs, common: &Common) -> Result<Prepared, Failure> {
     if leftovers.survivors > 0 {
         return Err(unusable(CannotResume::Survivors { run, count: leftovers.survivors }));
     }
+    let branch = taken.supervisor.opened().and_then(|opened| opened.branch.as_deref());
+    let stale = repository.remove_stale_locks(branch, taken.header.created.as_second());
+    for lock in stale.map_err(|e| Failure::new(Exit::Unusable, RunError::Status(e)))? {
+        tracing::warn!(lock = %lock.display(), "removed a lock that the dead supervisor had left");
+    }
     let left = taken.left(&dir);
     let clock = Clock::resume(taken.header.created, taken.last);
     let TakenUp { journal, supervisor, session, entries, .. } = taken;

@@ -25,6 +25,9 @@ use crate::session::Session;
 use crate::session::kept::{self, KeptError};
 use crate::shim::record::ExitRecord;
 
+/// How exact an exit record's times are.
+const WRITTEN_TO: jiff::SignedDuration = jiff::SignedDuration::from_millis(1);
+
 /// The most bytes of the launches of a run.
 const MAX_LAUNCHES: u64 = 1 << 30;
 
@@ -126,8 +129,9 @@ impl Left {
     }
 }
 
+/// The end of the millisecond that is written there.
 fn time(text: &str) -> Option<(i64, i64)> {
-    let time: Timestamp = text.parse().ok()?;
+    let time = text.parse::<Timestamp>().ok()?.checked_add(WRITTEN_TO).ok()?;
     Some((time.as_second(), i64::from(time.subsec_nanosecond())))
 }
 

@@ -366,3 +366,24 @@ fn a_commit_needs_somebody() {
     let mut r = s.open();
     assert_eq!(r.facts().unwrap().identity, None);
 }
+
+#[test]
+fn locks_of_a_dead_supervisor_go_and_others_stay() {
+    let s = Scratch::committed(&[("a", "1\n")]);
+    let r = s.open();
+    let now = jiff::Timestamp::now().as_second();
+    let lock = |path: &str| {
+        s.write(path, "");
+        s.path(path)
+    };
+    let own = lock(".git/refs/supervise/attempts/run-1/a/1.lock");
+    let branch = lock(".git/refs/heads/main.lock");
+    let open = fs::File::create(s.path(".git/packed-refs.lock")).unwrap();
+    let removed = r.remove_stale_locks(Some("refs/heads/main"), now - 10).unwrap();
+    assert_eq!(removed, [own, branch], "one that somebody has open stays");
+    drop(open);
+    assert_eq!(r.remove_stale_locks(Some("refs/heads/main"), now + 1000).unwrap(), [] as [std::path::PathBuf; 0]);
+    assert!(s.path(".git/packed-refs.lock").exists(), "it was there before the run");
+    lock(".git/refs/heads/main.lock");
+    assert!(!s.command().args(["commit", "-q", "--allow-empty", "-m", "x"]).output().unwrap().status.success());
+}

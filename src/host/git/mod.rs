@@ -40,6 +40,7 @@ mod place;
 mod restore;
 mod scope;
 mod scratch;
+mod stale;
 mod trees;
 mod walk;
 mod wildmatch;
