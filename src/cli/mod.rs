@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod exit;
 pub mod init;
+pub mod list;
 pub mod logs;
 pub mod look;
 pub mod progress;
@@ -78,6 +79,7 @@ struct Cli {
 enum Verb {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
+    List(list::ListArgs),
     Status(status::StatusArgs),
     Conflicts(conflicts::ConflictsArgs),
     Timeline(timeline::TimelineArgs),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
         Verb::Resume(args) => resume::run(args, &cli.common),
+        Verb::List(args) => list::run(args, &cli.common),
         Verb::Status(args) => status::run(args, &cli.common),
         Verb::Conflicts(args) => conflicts::run(args, &cli.common),
         Verb::Timeline(args) => timeline::run(args, &cli.common),

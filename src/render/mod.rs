@@ -12,11 +12,13 @@ pub mod conflicts;
 pub mod diagnostic;
 pub mod event;
 pub mod json;
+pub mod list;
 pub mod reason;
 pub mod report;
 pub mod resolved;
 pub mod status;
 pub mod style;
+pub mod table;
 pub mod text;
 
 use jiff::Timestamp;
