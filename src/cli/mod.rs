@@ -12,11 +12,13 @@ pub mod init;
 pub mod list;
 pub mod logs;
 pub mod look;
+pub mod patch;
 pub mod progress;
 pub mod release;
 pub mod resolve;
 pub mod resume;
 pub mod run;
+pub mod salvage;
 pub mod schema;
 pub mod select;
 pub mod status;
@@ -84,6 +86,7 @@ enum Verb {
     Conflicts(conflicts::ConflictsArgs),
     Timeline(timeline::TimelineArgs),
     Logs(logs::LogsArgs),
+    Salvage(salvage::SalvageArgs),
     Resolve(resolve::ResolveArgs),
     ReleaseLocks(release::ReleaseArgs),
     Check(check::CheckArgs),
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Verb::Conflicts(args) => conflicts::run(args, &cli.common),
         Verb::Timeline(args) => timeline::run(args, &cli.common),
         Verb::Logs(args) => logs::run(args, &cli.common),
+        Verb::Salvage(args) => salvage::run(args, &cli.common),
         Verb::Resolve(args) => resolve::run(args, &cli.common),
         Verb::ReleaseLocks(args) => release::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
