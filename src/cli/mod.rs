@@ -18,6 +18,7 @@ pub mod release;
 pub mod resolve;
 pub mod resume;
 pub mod run;
+pub mod runs;
 pub mod salvage;
 pub mod schema;
 pub mod select;
@@ -87,6 +88,7 @@ enum Verb {
     Timeline(timeline::TimelineArgs),
     Logs(logs::LogsArgs),
     Salvage(salvage::SalvageArgs),
+    Runs(runs::RunsArgs),
     Resolve(resolve::ResolveArgs),
     ReleaseLocks(release::ReleaseArgs),
     Check(check::CheckArgs),
@@ -117,6 +119,7 @@ pub fn main() -> ExitCode {
         Verb::Conflicts(args) => conflicts::run(args, &cli.common),
         Verb::Timeline(args) => timeline::run(args, &cli.common),
         Verb::Logs(args) => logs::run(args, &cli.common),
+        Verb::Runs(args) => runs::run(args, &cli.common),
         Verb::Salvage(args) => salvage::run(args, &cli.common),
         Verb::Resolve(args) => resolve::run(args, &cli.common),
         Verb::ReleaseLocks(args) => release::run(args, &cli.common),

@@ -174,17 +174,7 @@ impl Salvage {
         let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
         let repository = Repository::open(&directory).map_err(SalvageError::Repository)?;
         let kept = salvage::list(&repository, &Runs::of(repository.common_dir())).map_err(SalvageError::Git)?;
-        let (git_dir, git) = from_here(&repository);
-        let setting = Setting {
-            start: Timestamp::UNIX_EPOCH,
-            zone: TimeZone::system(),
-            phases: Vec::new(),
-            git_dir,
-            git,
-            palette: palette_for(&io::stdout()),
-            width: report_width(),
-            notes: Vec::new(),
-        };
+        let setting = bare_setting(&repository);
         Ok(Self { repository, kept, setting })
     }
 
@@ -229,6 +219,21 @@ impl Salvage {
             lines: lines_of(&paths),
         };
         Ok(self.kept.iter().zip(paths).map(view).collect())
+    }
+}
+
+/// How things that belong to no single run are rendered on standard output.
+pub(super) fn bare_setting(repository: &Repository) -> Setting {
+    let (git_dir, git) = from_here(repository);
+    Setting {
+        start: Timestamp::UNIX_EPOCH,
+        zone: TimeZone::system(),
+        phases: Vec::new(),
+        git_dir,
+        git,
+        palette: palette_for(&io::stdout()),
+        width: report_width(),
+        notes: Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod lookups;
 pub mod past;
 pub mod process;
 pub mod resume;
+pub mod prune;
 pub mod salvage;
 pub mod signals;
 pub mod state;

@@ -17,6 +17,7 @@ pub mod patch;
 pub mod reason;
 pub mod report;
 pub mod resolved;
+pub mod runs;
 pub mod salvage;
 pub mod status;
 pub mod style;

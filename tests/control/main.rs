@@ -6,6 +6,7 @@ mod dead;
 mod list;
 mod live;
 mod protocol;
+mod runs;
 mod salvage;
 #[path = "../e2e/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole program")]
