@@ -6,6 +6,7 @@
 pub mod check;
 pub mod conflicts;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod exit;
 pub mod init;
@@ -84,6 +85,7 @@ enum Verb {
     Resume(resume::ResumeArgs),
     List(list::ListArgs),
     Status(status::StatusArgs),
+    Diff(diff::DiffArgs),
     Conflicts(conflicts::ConflictsArgs),
     Timeline(timeline::TimelineArgs),
     Logs(logs::LogsArgs),
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         Verb::Resume(args) => resume::run(args, &cli.common),
         Verb::List(args) => list::run(args, &cli.common),
         Verb::Status(args) => status::run(args, &cli.common),
+        Verb::Diff(args) => diff::run(args, &cli.common),
         Verb::Conflicts(args) => conflicts::run(args, &cli.common),
         Verb::Timeline(args) => timeline::run(args, &cli.common),
         Verb::Logs(args) => logs::run(args, &cli.common),

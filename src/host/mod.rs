@@ -4,6 +4,7 @@
 //! what came of it.
 
 pub mod cgroup;
+pub mod changes;
 pub mod clock;
 pub mod control;
 pub mod doctor;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod dead;
+mod diff;
 mod list;
 mod live;
 mod protocol;

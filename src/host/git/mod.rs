@@ -87,7 +87,7 @@ pub struct Repository {
     global_attributes: bool,
     ignore: IgnoreRules,
     /// Of files that this handle makes in the git directory for a moment; no two handles share it.
-    scratch_name: &'static str,
+    scratch_name: String,
     /// The number that the next file in a `kept/` is tried to be given; see `admit`.
     next_kept: u32,
     index: Option<Arc<Index>>,
