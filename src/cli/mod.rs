@@ -4,6 +4,7 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod check;
+pub mod complete;
 pub mod conflicts;
 pub mod demo;
 pub mod diff;
@@ -13,6 +14,7 @@ pub mod init;
 pub mod list;
 pub mod logs;
 pub mod look;
+pub mod man;
 pub mod patch;
 pub mod progress;
 pub mod release;
@@ -98,11 +100,16 @@ enum Verb {
     Schema(schema::SchemaArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    Completions(complete::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(exit) = complete::answer() {
+        return exit.into();
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(with_verb(arguments)) {
         Ok(cli) => cli,
@@ -131,6 +138,8 @@ pub fn main() -> ExitCode {
         Verb::Schema(args) => schema::run(args, &cli.common),
         Verb::Demo(args) => demo::run(args, &cli.common),
         Verb::Doctor(args) => doctor::run(args, &cli.common),
+        Verb::Completions(args) => complete::run(args),
+        Verb::Man(args) => man::run(args),
     };
     match result {
         Ok(exit) => exit.into(),
