@@ -4,18 +4,25 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod check;
+pub mod complete;
 pub mod conflicts;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod exit;
 pub mod init;
+pub mod list;
 pub mod logs;
 pub mod look;
+pub mod man;
+pub mod patch;
 pub mod progress;
 pub mod release;
 pub mod resolve;
 pub mod resume;
 pub mod run;
+pub mod runs;
+pub mod salvage;
 pub mod schema;
 pub mod select;
 pub mod status;
@@ -78,10 +85,14 @@ struct Cli {
 enum Verb {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
+    List(list::ListArgs),
     Status(status::StatusArgs),
+    Diff(diff::DiffArgs),
     Conflicts(conflicts::ConflictsArgs),
     Timeline(timeline::TimelineArgs),
     Logs(logs::LogsArgs),
+    Salvage(salvage::SalvageArgs),
+    Runs(runs::RunsArgs),
     Resolve(resolve::ResolveArgs),
     ReleaseLocks(release::ReleaseArgs),
     Check(check::CheckArgs),
@@ -89,11 +100,16 @@ enum Verb {
     Schema(schema::SchemaArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
+    Completions(complete::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(exit) = complete::answer() {
+        return exit.into();
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(with_verb(arguments)) {
         Ok(cli) => cli,
@@ -107,10 +123,14 @@ pub fn main() -> ExitCode {
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
         Verb::Resume(args) => resume::run(args, &cli.common),
+        Verb::List(args) => list::run(args, &cli.common),
         Verb::Status(args) => status::run(args, &cli.common),
+        Verb::Diff(args) => diff::run(args, &cli.common),
         Verb::Conflicts(args) => conflicts::run(args, &cli.common),
         Verb::Timeline(args) => timeline::run(args, &cli.common),
         Verb::Logs(args) => logs::run(args, &cli.common),
+        Verb::Runs(args) => runs::run(args, &cli.common),
+        Verb::Salvage(args) => salvage::run(args, &cli.common),
         Verb::Resolve(args) => resolve::run(args, &cli.common),
         Verb::ReleaseLocks(args) => release::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
@@ -118,6 +138,8 @@ pub fn main() -> ExitCode {
         Verb::Schema(args) => schema::run(args, &cli.common),
         Verb::Demo(args) => demo::run(args, &cli.common),
         Verb::Doctor(args) => doctor::run(args, &cli.common),
+        Verb::Completions(args) => complete::run(args),
+        Verb::Man(args) => man::run(args),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -23,9 +23,10 @@ use crate::host::driver::{self, DriverError, Earlier, Observer, Setup};
 use crate::host::gate::{self, GateProbe};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
 use crate::host::process;
+use crate::host::salvage;
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
-use crate::render::text::{shell_word, some_of};
+use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, reason, report};
 use crate::runner::{self, RunnerError};
 use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
@@ -245,7 +246,11 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
     let cgroups = cgroup::probe().ok();
     let gate = if gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
     let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
-    let setting = setting(&session, &repository, &clock, notes(&session, &facts, gate.as_ref()));
+    let mut notes = notes(&session, &facts, gate.as_ref());
+    if earlier.is_none() {
+        notes.extend(expired(&session, &repository, &clock));
+    }
+    let setting = setting(&session, &repository, &clock, notes);
     let mut display = Display::new(setting.clone(), session.plan.clone(), format, clock, &workspace);
     for entry in &entries {
         display.progress.recall(&entry.record);
@@ -278,6 +283,15 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
         setting,
         ended: clock.now(),
     })
+}
+
+/// Lets go of kept work that is old enough, and says so. That it cannot be done stops no run.
+fn expired(session: &Session, repository: &Repository, clock: &Clock) -> Option<String> {
+    let days = session.salvage_days;
+    let dropped = salvage::expire(repository, days, clock.opened());
+    let dropped = dropped.inspect_err(|error| tracing::warn!(%error, "old kept work could not be dropped")).ok()?;
+    let work = plural(dropped, "attempt's work", "attempts' work");
+    (dropped > 0).then(|| format!("{work}, kept for more than {days} days, was dropped (salvage_days)"))
 }
 
 /// Where others ask about the run. One that nobody can ask is a run all the same.

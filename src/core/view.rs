@@ -13,7 +13,7 @@ use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
 use super::reason::{DenialReason, EndReason, Exit, WaitReason};
-use super::record::{Layers, Need, Usage};
+use super::record::{Layers, Need, RequeueReason, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunView {
@@ -95,6 +95,19 @@ pub enum Why {
     Ends(EndReason),
     /// It completed and changed nothing.
     WithoutChanges,
+}
+
+/// How an attempt ended that did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// The agent ended with it.
+    For(EndReason),
+    /// The agent was tried again.
+    Requeued(RequeueReason),
+    /// The supervisor was gone before it could end.
+    CutOff,
+    /// Its run's journal is gone or cannot be read.
+    Unknown,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! what came of it.
 
 pub mod cgroup;
+pub mod changes;
 pub mod clock;
 pub mod control;
 pub mod doctor;
@@ -17,7 +18,9 @@ pub mod leftovers;
 pub mod lookups;
 pub mod past;
 pub mod process;
+pub mod prune;
 pub mod resume;
+pub mod salvage;
 pub mod signals;
 pub mod state;
 pub mod watch;

@@ -225,6 +225,12 @@ impl Past {
         Ok(view)
     }
 
+    /// Did the run come to its end?
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.supervisor.view().is_some_and(|view| view.state != RunState::Running)
+    }
+
     /// The moment up to which the run is to be shown: now while it goes on, else its last record.
     #[must_use]
     pub fn until(&self, life: &Life) -> Moment {

@@ -12,11 +12,16 @@ pub mod conflicts;
 pub mod diagnostic;
 pub mod event;
 pub mod json;
+pub mod list;
+pub mod patch;
 pub mod reason;
 pub mod report;
 pub mod resolved;
+pub mod runs;
+pub mod salvage;
 pub mod status;
 pub mod style;
+pub mod table;
 pub mod text;
 
 use jiff::Timestamp;
@@ -74,6 +79,12 @@ impl Setting {
 pub fn wall(start: Timestamp, moment: Moment) -> Timestamp {
     let ms = i64::try_from(moment.0).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(start.as_millisecond().saturating_add(ms)).unwrap_or(Timestamp::MAX)
+}
+
+/// A day and a time in the zone in which people read them, `2026-11-24 12:04`.
+#[must_use]
+pub fn day_and_time(at: Timestamp, setting: &Setting) -> String {
+    setting.zone.to_datetime(at).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// The reference that keeps the work of an attempt.

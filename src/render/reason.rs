@@ -11,7 +11,7 @@ use crate::core::effect::Telling;
 use crate::core::event::PlaceRefusal;
 use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use crate::core::record::{RequeueReason, Trouble};
-use crate::core::view::Why;
+use crate::core::view::{AttemptEnd, Why};
 
 const PATHS_SHOWN: usize = 3;
 const AGENTS_SHOWN: usize = 4;
@@ -202,6 +202,30 @@ pub fn requeue_text(why: &RequeueReason, setting: &Setting) -> String {
             format!("conflict {conflict}: keeps its place in line; this costs no retry")
         }
         RequeueReason::Resumed => "the supervisor died while it ran; this costs no retry".to_owned(),
+    }
+}
+
+/// Why an attempt's work is only kept; null in JSON where nobody knows.
+#[must_use]
+pub fn attempt_end_kind(ended: &AttemptEnd) -> Option<&'static str> {
+    match ended {
+        AttemptEnd::For(reason) | AttemptEnd::Requeued(RequeueReason::Retry(reason)) => Some(end_kind(reason)),
+        AttemptEnd::Requeued(RequeueReason::RateLimit) => Some("rate_limited"),
+        AttemptEnd::Requeued(RequeueReason::Busy { .. }) => Some("busy"),
+        AttemptEnd::Requeued(RequeueReason::Conflict { .. }) => Some("waits_behind"),
+        AttemptEnd::Requeued(RequeueReason::Outranked { .. }) => Some("outranked"),
+        AttemptEnd::Requeued(RequeueReason::Resumed) | AttemptEnd::CutOff => Some("supervisor_died"),
+        AttemptEnd::Unknown => None,
+    }
+}
+
+#[must_use]
+pub fn attempt_end_text(ended: &AttemptEnd, setting: &Setting) -> String {
+    match ended {
+        AttemptEnd::For(reason) | AttemptEnd::Requeued(RequeueReason::Retry(reason)) => end_text(reason, setting),
+        AttemptEnd::Requeued(why) => requeue_text(why, setting),
+        AttemptEnd::CutOff => end_text(&EndReason::SupervisorDied, setting),
+        AttemptEnd::Unknown => "not known: its run's journal does not tell".to_owned(),
     }
 }
 

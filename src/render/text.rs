@@ -124,6 +124,16 @@ pub fn count(n: u64) -> String {
     }
 }
 
+/// `950 B`, `12.3 KiB`, `4.0 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    match units.iter().rev().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// `1 file`, `3 files`.
 #[must_use]
 pub fn plural(n: usize, one: &str, many: &str) -> String {
@@ -192,6 +202,12 @@ mod tests {
         check(242_000, "4m 02s");
         check(7_500_000, "2h 05m");
         check(273_600_000, "3d 04h");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let shown = [0, 1023, 1024, 1_300_000, 5 << 40].map(size);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.2 MiB", "5120.0 GiB"]);
     }
 
     #[test]

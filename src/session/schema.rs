@@ -127,7 +127,7 @@ struct SessionKeys {
     max_tokens: Option<u64>,
     /// Are the repository's commit hooks run? Default "skip".
     git_hooks: Option<SkipOrRun>,
-    /// How long salvaged work is kept. Default 30.
+    /// How long salvaged work is kept; 0: for ever. Default 30.
     salvage_days: Option<u32>,
 }
 

@@ -2,9 +2,14 @@
 //! socket, and peers that behave in every wrong way.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
+mod complete;
 mod dead;
+mod diff;
+mod list;
 mod live;
 mod protocol;
+mod runs;
+mod salvage;
 #[path = "../e2e/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole program")]
 mod support;

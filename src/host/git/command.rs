@@ -175,6 +175,11 @@ fn run_between(
     Ok((status, all_of(&mut err)?))
 }
 
+/// A file without a name, gone when it is closed.
+pub fn scratch_file() -> Result<File, GitError> {
+    memory_file().map_err(GitError::io("making a file in memory"))
+}
+
 fn memory_file() -> io::Result<File> {
     Ok(rustix::fs::memfd_create("supervise", MemfdFlags::CLOEXEC)?.into())
 }

@@ -73,7 +73,7 @@ impl Repository {
 
     /// A copy of the index for `git` to work on.
     pub(super) fn private_index(&self) -> Result<PrivateFile, GitError> {
-        let private = PrivateFile(self.git_dir.join(self.scratch_name));
+        let private = PrivateFile(self.git_dir.join(&self.scratch_name));
         match fs::copy(self.index_path(), private.path()) {
             Ok(_) => Ok(private),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(private),

@@ -15,6 +15,7 @@
 //! Deliberately absent: deciding. What is dirty, mixed or salvaged is judged in `core`.
 
 mod admit;
+mod apply;
 mod attempt;
 mod baseline;
 mod cachetree;
@@ -31,6 +32,7 @@ mod ignore;
 mod index;
 mod index_write;
 mod intact;
+mod kept;
 mod look;
 mod measure;
 mod message;
@@ -53,10 +55,13 @@ use crate::core::change::ObjectId;
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::path::RepoPath;
 
+pub use apply::{Applied, ApplyError};
 pub use attempt::Checkpoint;
+pub use command::scratch_file;
 pub use error::GitError;
 pub use extras::Base;
 pub use freeze::FreezeRequest;
+pub use kept::{KeptRef, Patch, PatchForm, PatchPath};
 pub use message::CommitMessage;
 pub use open::{Backend, Facts};
 pub use scratch::ScratchWorktree;
@@ -83,7 +88,7 @@ pub struct Repository {
     global_attributes: bool,
     ignore: IgnoreRules,
     /// Of files that this handle makes in the git directory for a moment; no two handles share it.
-    scratch_name: &'static str,
+    scratch_name: String,
     /// The number that the next file in a `kept/` is tried to be given; see `admit`.
     next_kept: u32,
     index: Option<Arc<Index>>,

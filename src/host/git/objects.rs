@@ -243,6 +243,27 @@ impl Objects {
         if out.stdout.is_empty() { Ok(None) } else { parse_id(OsStr::from_bytes(&out.stdout)).map(Some) }
     }
 
+    /// All references whose names begin with `prefix` (which ends in `/`), and what they hold.
+    pub(super) fn references(&self, prefix: &str) -> Result<Vec<(String, ObjectId)>, GitError> {
+        let mut found = Vec::new();
+        if let Some(lib) = &self.lib {
+            let failed = || GitError::lib(format!("listing the references `{prefix}`"));
+            for reference in lib.references_glob(&format!("{prefix}*")).map_err(failed())? {
+                let reference = reference.map_err(failed())?;
+                if let (Ok(name), Some(target)) = (reference.name(), reference.target()) {
+                    found.push((name.to_owned(), object_id(target)?));
+                }
+            }
+            return Ok(found);
+        }
+        let out = self.git.run(&["for-each-ref", "--format=%(objectname) %(refname)", prefix], b"")?;
+        for line in String::from_utf8_lossy(&out).lines() {
+            let Some((id, name)) = line.split_once(' ') else { continue };
+            found.push((name.to_owned(), parse_id(OsStr::new(id))?));
+        }
+        Ok(found)
+    }
+
     /// Sets `name` to `new` if it still holds `old` (`None`: does not exist).
     pub(super) fn swap_reference(
         &self,

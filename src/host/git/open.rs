@@ -61,10 +61,16 @@ impl Repository {
         }
     }
 
+    /// The same handle, for a process that looks while a supervisor may be at work.
+    #[must_use]
+    pub fn looking(self) -> Self {
+        Self { scratch_name: format!("supervise-look-{}.tmp", std::process::id()), ..self }
+    }
+
     /// Another handle on the same working tree, for another thread. Only this one, made once, may live
     /// beside the first.
     pub fn beside(&self) -> Result<Self, GitError> {
-        Ok(Self { scratch_name: "supervise-lookups.tmp", ..Self::open(self.root.path())? })
+        Ok(Self { scratch_name: "supervise-lookups.tmp".to_owned(), ..Self::open(self.root.path())? })
     }
 
     fn with_libgit2(lib: git2::Repository, dir: &Path) -> Result<Self, GitError> {
@@ -128,7 +134,7 @@ impl Repository {
             root: Root::open(root).map_err(GitError::io("opening the workspace"))?,
             git_dir: absolute(git_dir)?,
             ignore: rules_of(&objects, root, &common_dir),
-            scratch_name: "supervise-index.tmp",
+            scratch_name: "supervise-index.tmp".to_owned(),
             common_dir,
             objects,
             filemode,

@@ -104,7 +104,7 @@ impl Repository {
         Ok(scope.matches(path) || self.state(id)?.baseline.extras.has(path))
     }
 
-    fn remove(&self, path: &RepoPath) -> io::Result<()> {
+    pub(super) fn remove(&self, path: &RepoPath) -> io::Result<()> {
         let Some((dir, name)) = self.root.parent(path)? else { return Ok(()) };
         match failpoint::around(|| rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
