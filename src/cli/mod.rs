@@ -4,6 +4,8 @@
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
 pub mod check;
+pub mod checkpoint;
+pub mod complete;
 pub mod conflicts;
 pub mod demo;
 pub mod doctor;
@@ -19,6 +21,7 @@ pub mod run;
 pub mod schema;
 pub mod select;
 pub mod status;
+pub mod stop;
 mod suggest;
 pub mod terminal;
 pub mod timeline;
@@ -84,6 +87,9 @@ enum Verb {
     Logs(logs::LogsArgs),
     Resolve(resolve::ResolveArgs),
     ReleaseLocks(release::ReleaseArgs),
+    Stop(stop::StopArgs),
+    Complete(complete::CompleteArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
     Check(check::CheckArgs),
     Init(init::InitArgs),
     Schema(schema::SchemaArgs),
@@ -113,6 +119,9 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::run(args, &cli.common),
         Verb::Resolve(args) => resolve::run(args, &cli.common),
         Verb::ReleaseLocks(args) => release::run(args, &cli.common),
+        Verb::Stop(args) => stop::run(args, &cli.common),
+        Verb::Complete(args) => complete::run(args, &cli.common),
+        Verb::Checkpoint(args) => checkpoint::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
         Verb::Init(args) => init::run(args, &cli.common),
         Verb::Schema(args) => schema::run(args, &cli.common),

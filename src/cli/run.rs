@@ -179,7 +179,7 @@ pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
         RunOutcome::Failed => Exit::AgentsFailed,
         RunOutcome::Interrupted(Interrupt::Hangup) => Exit::Hangup,
         RunOutcome::Interrupted(Interrupt::Interrupt) => Exit::Interrupted,
-        RunOutcome::Interrupted(Interrupt::Terminate) => Exit::Terminated,
+        RunOutcome::Interrupted(Interrupt::Terminate | Interrupt::Asked) => Exit::Terminated,
     }
 }
 

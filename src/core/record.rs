@@ -14,6 +14,7 @@ use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
 use super::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
+use super::steer::Stop;
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,15 @@ pub enum Fact {
     /// A second interrupt: what still runs is killed.
     KillRequested {
         by: Interrupt,
+    },
+    /// Nothing more of this phase is started; what runs may finish.
+    PhaseStopRequested {
+        phase: usize,
+    },
+    /// Somebody stopped an agent that was running: there is no further attempt.
+    AgentStopRequested {
+        agent: AgentId,
+        how: Stop,
     },
     RunnerPaused {
         runner: RunnerName,
@@ -264,6 +274,8 @@ pub enum StopCause {
     Interrupt(Interrupt),
     /// What runs may finish.
     Limit(Limit),
+    /// Somebody wanted it so; what runs may finish.
+    Complete,
 }
 
 /// A process, safe against the reuse of its number: signals go only to what still is all three.

@@ -25,6 +25,7 @@ use crate::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, RequeueReason, RunOpened, RunOutcome,
     StopCause, Summary, Trouble, Usage, Write,
 };
+use crate::core::steer::Stop;
 
 mirrored! {
     Fact => FactForm, RunOpened => RunOpenedForm, Layers => LayersForm, ProcessId => ProcessIdForm, Summary => SummaryForm, Usage => UsageForm, RateLimit => RateLimitForm, Need => NeedForm, Write => WriteForm, Change => ChangeForm, Entry => EntryForm, Attribution => AttributionForm, Fate => FateForm, AttemptId => AttemptIdForm, PlaceIntent => PlaceIntentForm, Purpose => PurposeForm, Part => PartForm, Ending => EndingForm,
@@ -54,6 +55,15 @@ enum FactForm {
     KillRequested {
         #[serde(with = "via")]
         by: Interrupt,
+    },
+    PhaseStopRequested {
+        phase: usize,
+    },
+    AgentStopRequested {
+        #[serde(with = "via")]
+        agent: AgentId,
+        #[serde(with = "via")]
+        how: Stop,
     },
     RunnerPaused {
         #[serde(with = "via")]

@@ -16,6 +16,7 @@ pub mod reason;
 pub mod report;
 pub mod resolved;
 pub mod status;
+pub mod steer;
 pub mod style;
 pub mod text;
 

@@ -5,6 +5,7 @@
 mod dead;
 mod live;
 mod protocol;
+mod steer;
 #[path = "../e2e/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole program")]
 mod support;

@@ -30,6 +30,9 @@ pub(crate) struct Oracle {
     retries: BTreeMap<AgentId, u32>,
     open_phase: Option<usize>,
     stopped: Option<StopCause>,
+    /// Agents and phases of which nothing more is to be started.
+    last: BTreeSet<AgentId>,
+    closing: BTreeSet<usize>,
     intended: BTreeSet<(AttemptId, Part)>,
     frozen: BTreeSet<AttemptId>,
     checkpointing: BTreeSet<AttemptId>,
@@ -58,6 +61,8 @@ impl Oracle {
             retries: BTreeMap::new(),
             open_phase: None,
             stopped: None,
+            last: BTreeSet::new(),
+            closing: BTreeSet::new(),
             intended: BTreeSet::new(),
             frozen: BTreeSet::new(),
             checkpointing: BTreeSet::new(),
@@ -79,6 +84,8 @@ impl Oracle {
             Fact::PhaseOpened { phase } => self.phase_opened(*phase),
             Fact::PhaseEnded { phase, completed } => self.phase_ended(*phase, *completed),
             Fact::StopRequested { by } => self.stopped = Some(*by),
+            Fact::PhaseStopRequested { phase } => drop(self.closing.insert(*phase)),
+            Fact::AgentStopRequested { agent, .. } => drop(self.last.insert(agent.clone())),
             Fact::RunnerPaused { runner, .. } => drop(self.paused.insert(runner.clone())),
             Fact::RunnerResumed { runner } => drop(self.paused.remove(runner)),
             Fact::AgentWaits { agent, .. } => drop(self.in_backoff.remove(agent)),
@@ -88,7 +95,11 @@ impl Oracle {
                 self.dirty.insert(id.agent.clone());
             }
             Fact::AttemptStarted { id, .. } => {
-                assert!(self.stopped.is_none(), "nothing_starts_after_a_stop: {id}");
+                assert!(self.stopped.is_none() && !self.last.contains(&id.agent), "nothing_starts_after_a_stop: {id}");
+                assert!(
+                    !self.closing.contains(&self.plan_of(&id.agent).rank.phase),
+                    "nothing_starts_after_a_stop: {id}"
+                );
                 *self.started.entry(id.clone()).or_default() += 1;
                 self.ever_started.insert(id.agent.clone());
             }

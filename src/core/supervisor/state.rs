@@ -17,6 +17,7 @@ use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::{DenialReason, EndReason, Exit};
 use crate::core::record::{Admission, Fate, Need, ProcessId, Usage, Write};
+use crate::core::steer::Stop;
 use crate::core::view::VerifyView;
 
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(super) struct AgentRun {
     pub(super) added: BTreeSet<RepoPath>,
     /// How often it went back to the queue because of others.
     pub(super) requeues: u32,
+    /// How somebody stopped it while it ran.
+    pub(super) stop: Option<Stop>,
     pub(super) latest: Latest,
 }
 
@@ -158,6 +161,7 @@ impl AgentRun {
             salvage: Vec::new(),
             added: BTreeSet::new(),
             requeues: 0,
+            stop: None,
             latest: Latest::default(),
         }
     }
@@ -277,6 +281,8 @@ pub(super) struct Phases {
     pub(super) failed: Vec<usize>,
     /// The phase whose failure stops the later ones.
     pub(super) stopped_by: Option<usize>,
+    /// Of which nothing more is started, by somebody's wish.
+    pub(super) closing: BTreeSet<usize>,
 }
 
 impl Phases {
@@ -286,7 +292,7 @@ impl Phases {
             left[agent.rank.phase] += 1;
         }
         let failed = vec![0; left.len()];
-        Self { current: 0, is_open: false, left, failed, stopped_by: None }
+        Self { current: 0, is_open: false, left, failed, stopped_by: None, closing: BTreeSet::new() }
     }
 
     pub(super) fn all_ended(&self) -> bool {
