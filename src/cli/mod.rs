@@ -3,17 +3,20 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod attach;
 pub mod check;
 pub mod checkpoint;
 pub mod complete;
 pub mod conflicts;
 pub mod demo;
+pub mod detach;
 pub mod doctor;
 pub mod exit;
 pub mod init;
 pub mod logs;
 pub mod look;
 pub mod progress;
+pub mod records;
 pub mod release;
 pub mod resolve;
 pub mod resume;
@@ -25,6 +28,7 @@ pub mod stop;
 mod suggest;
 pub mod terminal;
 pub mod timeline;
+pub mod wait;
 
 pub use exit::{Exit, Failure, What};
 pub use select::SelectArgs;
@@ -87,6 +91,8 @@ enum Verb {
     Logs(logs::LogsArgs),
     Resolve(resolve::ResolveArgs),
     ReleaseLocks(release::ReleaseArgs),
+    Attach(attach::AttachArgs),
+    Wait(wait::WaitArgs),
     Stop(stop::StopArgs),
     Complete(complete::CompleteArgs),
     Checkpoint(checkpoint::CheckpointArgs),
@@ -119,6 +125,8 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::run(args, &cli.common),
         Verb::Resolve(args) => resolve::run(args, &cli.common),
         Verb::ReleaseLocks(args) => release::run(args, &cli.common),
+        Verb::Attach(args) => attach::run(args, &cli.common),
+        Verb::Wait(args) => wait::run(args, &cli.common),
         Verb::Stop(args) => stop::run(args, &cli.common),
         Verb::Complete(args) => complete::run(args, &cli.common),
         Verb::Checkpoint(args) => checkpoint::run(args, &cli.common),

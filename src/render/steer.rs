@@ -2,13 +2,21 @@
 //!
 //! Invariant: one line an agent, columns in line; the last line says how to see what comes of it.
 
+use std::path::Path;
+
 use serde::Serialize;
 
+use super::Setting;
 use super::attempt_reference;
+use super::json::run_state;
+use super::reason::why_text;
 use super::status::Commands;
 use super::text::{pad, plural, printable, some_of};
 use crate::core::ids::{AgentId, AttemptId, RunId};
+use crate::core::lifecycle::State;
+use crate::core::record::RunOpened;
 use crate::core::steer::{Checkpoint, Completing, Frozen, Stopping};
+use crate::core::view::RunView;
 
 /// Agents named in one line.
 const NAMED: usize = 8;
@@ -69,6 +77,57 @@ pub fn checkpoints(checkpoints: &[Checkpoint], run: &RunId, git: &str) -> String
 /// Where git keeps an attempt's checkpoint while it lives.
 fn checkpoint_reference(run: &RunId, id: &AttemptId) -> String {
     format!("{}.checkpoint", attempt_reference(run, id))
+}
+
+/// What `run --detach` says when the run is open. `pid`: for programs, which want it.
+#[must_use]
+pub fn detached(opened: &RunOpened, setting: &Setting, output: &Path, pid: Option<u32>) -> String {
+    if let Some(pid) = pid {
+        let document = DetachedDocument { version: 1, run: opened.run.as_str(), pid, output: output.to_string_lossy() };
+        return serde_json::to_string_pretty(&document).map(|text| text + "\n").unwrap_or_default();
+    }
+    let supervise = setting.git.replacen("git", "supervise", 1);
+    let next = [
+        ("status", "shows how it stands"),
+        ("attach", "shows its progress here"),
+        ("wait", "returns when it has ended"),
+        ("stop --all", "ends it"),
+    ];
+    let width = next.iter().map(|(verb, _)| verb.len()).max().unwrap_or(0) + supervise.len() + 1;
+    let lines = next.iter().fold(String::new(), |out, (verb, what)| {
+        out + "  " + &pad(&format!("{supervise} {verb}"), width) + "  " + what + "\n"
+    });
+    let agents = plural(opened.agents.len(), "agent", "agents");
+    let (run, session) = (&opened.run, printable(&opened.session));
+    let dir = &setting.git_dir;
+    let name = output.file_name().unwrap_or_default().display();
+    format!("run {run} is open: {session}, {agents}\n{lines}its output: {dir}/supervise/runs/{run}/{name}\n")
+}
+
+#[derive(Debug, Serialize)]
+struct DetachedDocument<'a> {
+    version: u32,
+    run: &'a str,
+    pid: u32,
+    output: std::borrow::Cow<'a, str>,
+}
+
+/// `wait` for a run, for people.
+#[must_use]
+pub fn ended(view: &RunView, commands: &Commands) -> String {
+    let completed = view.agents.iter().filter(|agent| agent.state == State::Completed).count();
+    let agents = plural(view.agents.len(), "agent", "agents");
+    let (run, state) = (&view.run, run_state(view.state));
+    format!("run {run} {state}: {completed} of {agents} completed\n{} shows the whole\n", commands.call("status"))
+}
+
+/// `wait` for agents, for people.
+#[must_use]
+pub fn agents_ended(view: &RunView, setting: &Setting) -> String {
+    table(view.agents.iter().map(|agent| {
+        let why = why_text(&agent.why, setting).map(|why| format!(": {why}")).unwrap_or_default();
+        (&agent.id, format!("{}{why}", agent.state))
+    }))
 }
 
 fn table<'a>(lines: impl Iterator<Item = (&'a AgentId, String)> + Clone) -> String {
