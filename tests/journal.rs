@@ -17,6 +17,7 @@ use proptest::strategy::Union;
 use supervise::core::agent::OnConflict;
 use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use supervise::core::claim::Pattern;
 use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use supervise::core::effect::{Effect, Ending, Part, PlaceIntent, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
@@ -269,6 +270,8 @@ fn one_of_each_added() -> Vec<Record> {
         Fact::StopRequested { by: StopCause::Complete },
         Fact::StopRequested { by: StopCause::Interrupt(Interrupt::Asked) },
         Fact::PhaseStopRequested { phase: 1 },
+        Fact::Granted { agent: agent("agent-1"), pattern: Pattern::new("src/{a,b}/*.rs").unwrap() },
+        Fact::Locked { id: id(), path: at(), how: Lockings::Granted },
         Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::Graceful },
         Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::Orderly },
         Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::AtOnce },
@@ -398,6 +401,7 @@ fn ordinal(fact: &Fact) -> usize {
         Fact::RunResumed { .. } => 43,
         Fact::PhaseStopRequested { .. } => 44,
         Fact::AgentStopRequested { .. } => 45,
+        Fact::Granted { .. } => 46,
     }
 }
 
@@ -405,7 +409,7 @@ fn ordinal(fact: &Fact) -> usize {
 fn every_kind_of_fact_survives_the_file() {
     let records = [one_of_each(), one_of_each_added()].concat();
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
-    assert_eq!(kinds, (0..46).collect(), "a kind of fact is missing from the lists");
+    assert_eq!(kinds, (0..47).collect(), "a kind of fact is missing from the lists");
 
     let (_dir, file) = journal_of(&records);
     let replay = read(&file).unwrap();

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod detach;
 pub mod doctor;
 pub mod exit;
+pub mod grant;
 pub mod init;
 pub mod logs;
 pub mod look;
@@ -96,6 +97,7 @@ enum Verb {
     Stop(stop::StopArgs),
     Complete(complete::CompleteArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    Grant(grant::GrantArgs),
     Check(check::CheckArgs),
     Init(init::InitArgs),
     Schema(schema::SchemaArgs),
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Verb::Stop(args) => stop::run(args, &cli.common),
         Verb::Complete(args) => complete::run(args, &cli.common),
         Verb::Checkpoint(args) => checkpoint::run(args, &cli.common),
+        Verb::Grant(args) => grant::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
         Verb::Init(args) => init::run(args, &cli.common),
         Verb::Schema(args) => schema::run(args, &cli.common),

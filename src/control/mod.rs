@@ -14,9 +14,10 @@ pub use wire::{MAX_REPLY, MAX_REQUEST, VERSION, read_reply, read_request, write_
 
 use serde_json::Value;
 
+use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::AgentId;
-use crate::core::steer::{Checkpoint, Completing, Stop, Stopping};
+use crate::core::steer::{Checkpoint, Completing, Granting, Stop, Stopping};
 
 /// What can be asked of a running supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Request {
     Complete { phase: Option<String> },
     /// Freeze now what this agent, or every agent that runs, has changed.
     Checkpoint { agent: Option<AgentId> },
+    /// Let the agent write what this pattern matches, too.
+    Grant { agent: AgentId, pattern: Pattern },
 }
 
 /// What comes back when it was done.
@@ -64,6 +67,10 @@ pub enum Reply {
     /// They are made, or were found not to be needed.
     Checkpointed {
         checkpoints: Vec<Checkpoint>,
+    },
+    /// It is in the journal.
+    Granted {
+        from: Granting,
     },
 }
 

@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::{Rejection, RejectionKind, Reply, Request};
 use crate::core::change::ObjectId;
+use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::{AgentId, Attempt, AttemptId};
-use crate::core::steer::{Checkpoint, Completing, Frozen, Stop, Stopping};
+use crate::core::steer::{Checkpoint, Completing, Frozen, Granting, Stop, Stopping};
 
 /// The version that is spoken here, and the newest that is understood.
 pub const VERSION: u32 = 1;
@@ -56,9 +57,13 @@ enum RequestForm {
         #[serde(default)]
         agent: Option<String>,
     },
+    Grant {
+        agent: String,
+        pattern: String,
+    },
 }
 
-const KINDS: [&str; 7] = ["status", "conflicts", "resolve", "release_locks", "stop", "complete", "checkpoint"];
+const KINDS: [&str; 8] = ["status", "conflicts", "resolve", "release_locks", "stop", "complete", "checkpoint", "grant"];
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -70,6 +75,7 @@ enum ReplyForm {
     Stopping { agents: Vec<StoppingForm> },
     Completing { skipped: Vec<String>, running: Vec<String> },
     Checkpointed { checkpoints: Vec<CheckpointForm> },
+    Granted { from: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,6 +138,9 @@ pub fn write_request(request: &Request) -> Vec<u8> {
         },
         Request::Complete { phase } => RequestForm::Complete { phase: phase.clone() },
         Request::Checkpoint { agent } => RequestForm::Checkpoint { agent: agent.as_ref().map(ToString::to_string) },
+        Request::Grant { agent, pattern } => {
+            RequestForm::Grant { agent: agent.to_string(), pattern: pattern.as_str().to_owned() }
+        }
     };
     line(&RequestLine { version: VERSION, request })
 }
@@ -183,6 +192,10 @@ pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
             Request::Stop { agents, how }
         }
         RequestForm::Complete { phase } => Request::Complete { phase },
+        RequestForm::Grant { agent: id, pattern } => {
+            let pattern = Pattern::new(&pattern).map_err(|error| bad(format!("{kind}: {error}")))?;
+            Request::Grant { agent: agent(&id)?, pattern }
+        }
         RequestForm::Checkpoint { agent: id } => Request::Checkpoint { agent: id.map(|id| agent(&id)).transpose()? },
     })
 }
@@ -213,6 +226,7 @@ fn reply_form(reply: &Reply) -> ReplyForm {
         Reply::Completing(Completing { skipped, running }) => {
             ReplyForm::Completing { skipped: texts(skipped), running: texts(running) }
         }
+        Reply::Granted { from } => ReplyForm::Granted { from: from.as_str().to_owned() },
         Reply::Checkpointed { checkpoints } => {
             ReplyForm::Checkpointed { checkpoints: checkpoints.iter().map(checkpoint_form).collect() }
         }
@@ -238,6 +252,9 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
             }
             ReplyForm::Completing { skipped, running } => {
                 Reply::Completing(Completing { skipped: ids(&skipped)?, running: ids(&running)? })
+            }
+            ReplyForm::Granted { from } => {
+                Reply::Granted { from: Granting::ALL.into_iter().find(|known| known.as_str() == from)? }
             }
             ReplyForm::Checkpointed { checkpoints } => {
                 Reply::Checkpointed { checkpoints: checkpoints.into_iter().map(checkpoint).collect::<Option<_>>()? }
@@ -321,6 +338,10 @@ mod tests {
         check(Request::Stop { agents: None, how: Stop::AtOnce }, r#"{"kind":"stop","all":true,"how":"at_once"}"#);
         check(Request::Complete { phase: None }, r#"{"kind":"complete","phase":null}"#);
         check(Request::Complete { phase: Some("p".to_owned()) }, r#"{"kind":"complete","phase":"p"}"#);
+        check(
+            Request::Grant { agent: agent("a"), pattern: Pattern::new("src/*.rs").unwrap() },
+            r#"{"kind":"grant","agent":"a","pattern":"src/*.rs"}"#,
+        );
         check(Request::Checkpoint { agent: Some(agent("a")) }, r#"{"kind":"checkpoint","agent":"a"}"#);
         let wish = Wish::Keep { keep: agent("a"), terminate: agent("b") };
         check(
@@ -351,6 +372,7 @@ mod tests {
         check(r#"{"version":1,"request":{"kind":"stop","how":"orderly"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"stop","all":true,"agents":["a"],"how":"orderly"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"stop","all":true,"how":"gently"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"grant","agent":"a","pattern":"../x"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a","terminate":"b","wait":true}}"#, "bad_request");
         assert_eq!(read_request(br#"{"version":1,"new":1,"request":{"kind":"status","more":1}}"#), Ok(Request::Status));
@@ -365,6 +387,8 @@ mod tests {
             Ok(Reply::Resolved { conflict: ConflictId(1) }),
             Ok(Reply::Releasing { agent: agent("a") }),
             Ok(Reply::Stopping { agents: Stopping::ALL.map(|stopping| (agent("a"), stopping)).to_vec() }),
+            Ok(Reply::Granted { from: Granting::Now }),
+            Ok(Reply::Granted { from: Granting::NextAttempt }),
             Ok(Reply::Completing(Completing { skipped: vec![agent("a")], running: vec![] })),
             Ok(Reply::Checkpointed {
                 checkpoints: [

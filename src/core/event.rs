@@ -5,6 +5,7 @@
 
 use super::call::{CallId, Refusal, Target};
 use super::change::{Change, ObjectId};
+use super::claim::Pattern;
 use super::conflict::{ConflictId, Verification, Wish};
 use super::effect::{Part, PlaceIntent, Purpose};
 use super::facts::PathFacts;
@@ -67,6 +68,8 @@ pub enum Event {
     CompleteAsked { phase: Option<usize> },
     /// Somebody wants a checkpoint now, of this agent or of all that run.
     CheckpointAsked { agent: Option<AgentId> },
+    /// Somebody wants an agent to be let write more.
+    GrantAsked { agent: AgentId, pattern: Pattern },
     /// Answer to `CheckConflict`.
     ConflictChecked { conflict: ConflictId, outcome: Verification },
 

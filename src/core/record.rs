@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::call::{RefusedPath, Touch};
 use super::change::{Attribution, Change, ObjectId};
+use super::claim::Pattern;
 use super::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use super::effect::{Ending, Part, PlaceIntent, Purpose};
 use super::ids::{AgentId, AttemptId, RunId, RunnerName, Slot};
@@ -56,6 +57,11 @@ pub enum Fact {
     AgentStopRequested {
         agent: AgentId,
         how: Stop,
+    },
+    /// What this pattern matches belongs to the agent's exclusive claim from here on.
+    Granted {
+        agent: AgentId,
+        pattern: Pattern,
     },
     RunnerPaused {
         runner: RunnerName,
@@ -361,6 +367,8 @@ pub enum Lockings {
     Late,
     /// `on_undeclared = "claim"`.
     Claimed,
+    /// It was granted to the agent while the attempt ran.
+    Granted,
     /// It won a conflict, and the loser is gone.
     Won,
 }

@@ -82,3 +82,42 @@ pub enum Frozen {
     /// It could not be made, or the attempt ended before (one line).
     Failed(String),
 }
+
+/// From when on an agent may write what it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granting {
+    /// It runs.
+    Now,
+    /// It waits.
+    NextAttempt,
+}
+
+impl Granting {
+    pub const ALL: [Self; 2] = [Self::Now, Self::NextAttempt];
+
+    /// The word for programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::NextAttempt => "next_attempt",
+        }
+    }
+}
+
+/// Why an agent cannot be granted more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantRefusal {
+    #[error("{0} has ended")]
+    Ended(AgentId),
+    #[error("{0} is just ending")]
+    Ending(AgentId),
+    #[error("{0} may write that already")]
+    Known(AgentId),
+    #[error("{by} has a lock on some of it")]
+    Locked { by: AgentId },
+    #[error("{by} is first in line for some of it")]
+    Reserved { by: AgentId },
+    #[error("{0} runs without the gate, so it can be given nothing before its next attempt")]
+    Ungated(AgentId),
+}

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::wire::{Wire, mirrored, via};
 use crate::core::call::{RefusedPath, Touch};
 use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use crate::core::claim::Pattern;
 use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use crate::core::effect::{Ending, Part, PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
@@ -64,6 +65,12 @@ enum FactForm {
         agent: AgentId,
         #[serde(with = "via")]
         how: Stop,
+    },
+    Granted {
+        #[serde(with = "via")]
+        agent: AgentId,
+        #[serde(with = "via")]
+        pattern: Pattern,
     },
     RunnerPaused {
         #[serde(with = "via")]

@@ -178,6 +178,10 @@ impl EventLines {
                 let details = "by hand: this attempt may finish, and is the last one".to_owned();
                 Some(Line { who: agent.to_string(), tone: Tone::Warning, verb: "stopping", details })
             }
+            Fact::Granted { agent, pattern } => {
+                let details = format!("{} joins its claim, by hand", printable(pattern.as_str()));
+                Some(Line { who: agent.to_string(), tone: Tone::Active, verb: "granted", details })
+            }
             Fact::KillRequested { by } => {
                 let again = if *by == Interrupt::Asked { "--force" } else { "again" };
                 Some(run_line(Tone::Bad, "killing", format!("{} {again}: killing what runs", interrupt_text(*by))))

@@ -12,10 +12,11 @@ use super::json::run_state;
 use super::reason::why_text;
 use super::status::Commands;
 use super::text::{pad, plural, printable, some_of};
+use crate::core::claim::Pattern;
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::record::RunOpened;
-use crate::core::steer::{Checkpoint, Completing, Frozen, Stopping};
+use crate::core::steer::{Checkpoint, Completing, Frozen, Granting, Stopping};
 use crate::core::view::RunView;
 
 /// Agents named in one line.
@@ -128,6 +129,37 @@ pub fn agents_ended(view: &RunView, setting: &Setting) -> String {
         let why = why_text(&agent.why, setting).map(|why| format!(": {why}")).unwrap_or_default();
         (&agent.id, format!("{}{why}", agent.state))
     }))
+}
+
+/// `grant`, for people.
+#[must_use]
+pub fn granted(agent: &AgentId, pattern: &Pattern, from: Granting) -> String {
+    let from = match from {
+        Granting::Now => "from now on",
+        Granting::NextAttempt => "when it is started",
+    };
+    format!("{agent} may write {} too, {from}\n", printable(pattern.as_str()))
+}
+
+#[derive(Debug, Serialize)]
+pub struct GrantedDocument<'a> {
+    version: u32,
+    run: &'a str,
+    agent: &'a str,
+    pattern: &'a str,
+    from: &'static str,
+}
+
+/// `grant`, for programs.
+#[must_use]
+pub fn granted_document<'a>(
+    agent: &'a AgentId,
+    pattern: &'a Pattern,
+    from: Granting,
+    run: &'a RunId,
+) -> GrantedDocument<'a> {
+    let (run, agent, pattern) = (run.as_str(), agent.as_str(), pattern.as_str());
+    GrantedDocument { version: 1, run, agent, pattern, from: from.as_str() }
 }
 
 fn table<'a>(lines: impl Iterator<Item = (&'a AgentId, String)> + Clone) -> String {

@@ -175,3 +175,62 @@ fn a_checkpoint_is_made_on_demand() {
     run.finish().expect(0);
     supervise(&repo, &["checkpoint"]).expect(3);
 }
+
+/// An agent waits until it may write elsewhere, and tries until it can.
+#[test]
+fn a_running_agent_is_granted_more() {
+    let repo = TestRepo::with(&[("lib/x", "before\n"), ("lib/deep/y", "before\n"), ("docs/y", "")]);
+    let script = "echo 1 > api; until test -e \"$SUPERVISE_TEST_GO\"; do sleep 0.02; done; \
+                  echo more > lib/x; echo new > lib/new; rm lib/deep/y";
+    let session = head(&repo, "max_concurrent = 2")
+        + &scripted("api", "[\"api\"]", script, "")
+        + &patient("docs", "[\"docs/\"]", "echo 1 > docs/x", "")
+        + &scripted("last", "[\"last\"]", "echo 1 > last; echo 1 > after", "depends_on = [\"docs\"]");
+    let run = Run::start(&repo, &session, "api");
+    until(&run, "docs", "RUNNING");
+    let gate = supervise(&repo, &["status", "--format", "json"]).expect(0).json()["layers"]["gate"] == true;
+    if !gate {
+        let refused = supervise(&repo, &["grant", "api", "lib/"]).expect(2);
+        assert!(refused.stderr.contains("runs without the gate"), "{}", refused.stderr);
+        go(&repo);
+        run.finish().expect(0);
+        return;
+    }
+    let taken = supervise(&repo, &["grant", "api", "docs/x"]).expect(2);
+    assert!(taken.stderr.contains("docs has a lock on some of it"), "{}", taken.stderr);
+    let wrong = supervise(&repo, &["grant", "api", "../x"]).expect(2);
+    assert!(wrong.stderr.contains("is no pattern"), "{}", wrong.stderr);
+    let told = supervise(&repo, &["grant", "api", "lib/"]).expect(0).stdout;
+    assert_eq!(told, "api may write lib/ too, from now on\n");
+    let json = supervise(&repo, &["grant", "last", "after", "--format", "json"]).expect(0).json();
+    assert_eq!((&json["agent"], &json["from"]), (&json!("last"), &json!("next_attempt")));
+    let again = supervise(&repo, &["grant", "api", "lib/"]).expect(2);
+    assert!(again.stderr.contains("api may write that already"), "{}", again.stderr);
+    assert_eq!(run.agent("api").unwrap()["locks"]["exclusive"], json!(["api", "lib/"]));
+    go(&repo);
+    let ended = run.finish().expect(0);
+    assert!(ended.stderr.contains("lib/ joins its claim, by hand"), "{}", ended.stderr);
+    assert_eq!(repo.files_of("feat(api): api"), ["api", "lib/deep/y", "lib/new", "lib/x"]);
+    assert_eq!(repo.files_of("feat(last): last"), ["after", "last"]);
+    let past = supervise(&repo, &["status", "--format", "json"]).expect(0).json();
+    assert!(past["agents"][0]["locks"]["exclusive"].as_array().unwrap().contains(&json!("lib/")));
+}
+
+#[test]
+fn what_was_written_by_a_grant_is_kept_and_put_back_when_it_fails() {
+    let repo = TestRepo::with(&[("lib/x", "before\n"), ("lib/deep/y", "before\n")]);
+    let script = "echo 1 > api; until test -e \"$SUPERVISE_TEST_GO\"; do sleep 0.02; done; \
+                  echo more > lib/x; echo new > lib/new; rm lib/deep/y; exit 3";
+    let session = head(&repo, "") + &scripted("api", "[\"api\"]", script, "");
+    let run = Run::start(&repo, &session, "api");
+    if supervise(&repo, &["status", "--format", "json"]).expect(0).json()["layers"]["gate"] == true {
+        supervise(&repo, &["grant", "api", "lib/"]).expect(0);
+        go(&repo);
+        run.finish().expect(1);
+        assert_eq!(repo.status(), "");
+        assert_eq!((repo.read("lib/x").as_str(), repo.read("lib/deep/y").as_str()), ("before\n", "before\n"));
+        let view = supervise(&repo, &["status", "--format", "json"]).expect(0).json();
+        let salvage = view["agents"][0]["salvage"].as_str().unwrap();
+        assert_eq!(repo.git(&["show", &format!("{salvage}:lib/x")]), "more\n");
+    }
+}

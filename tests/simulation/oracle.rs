@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use supervise::core::agent::{AgentPlan, OnDependencyFailure, Plan};
+use supervise::core::claim::Pattern;
 use supervise::core::effect::{Effect, Part};
 use supervise::core::event::Event;
 use supervise::core::ids::{AgentId, AttemptId, RunnerName, Slot};
@@ -16,7 +17,9 @@ use supervise::core::view::{RunState, RunView, Why};
 use super::gate_oracle::Gate;
 
 pub(crate) struct Oracle {
+    /// With what was granted since.
     plan: Plan,
+    original: Plan,
     ranked: Vec<usize>,
     leases: BTreeMap<AgentId, (AttemptId, Slot)>,
     started: BTreeMap<AttemptId, u32>,
@@ -48,6 +51,7 @@ impl Oracle {
         ranked.sort_by_key(|&i| plan.agents[i].rank);
         Self {
             plan: plan.clone(),
+            original: plan.clone(),
             ranked,
             leases: BTreeMap::new(),
             started: BTreeMap::new(),
@@ -86,6 +90,7 @@ impl Oracle {
             Fact::StopRequested { by } => self.stopped = Some(*by),
             Fact::PhaseStopRequested { phase } => drop(self.closing.insert(*phase)),
             Fact::AgentStopRequested { agent, .. } => drop(self.last.insert(agent.clone())),
+            Fact::Granted { agent, pattern } => self.granted(agent, pattern),
             Fact::RunnerPaused { runner, .. } => drop(self.paused.insert(runner.clone())),
             Fact::RunnerResumed { runner } => drop(self.paused.remove(runner)),
             Fact::AgentWaits { agent, .. } => drop(self.in_backoff.remove(agent)),
@@ -203,7 +208,7 @@ impl Oracle {
     }
 
     fn replay(&self, now: Moment, supervisor: &Supervisor, log: &[Record]) {
-        let mut fresh = Supervisor::new(self.plan.clone());
+        let mut fresh = Supervisor::new(self.original.clone());
         for record in log {
             fresh.apply(record);
         }
@@ -249,6 +254,16 @@ impl Oracle {
         }
         assert_eq!(completed, all, "a_phase_completes_if_all_its_agents_do");
         self.open_phase = None;
+    }
+
+    /// It is nobody else's at that moment.
+    fn granted(&mut self, agent: &AgentId, pattern: &Pattern) {
+        let of_plan = self.plan.agents.iter_mut().find(|plan| plan.id == *agent).unwrap();
+        of_plan.claim.exclusive.push(pattern.clone());
+        self.gate.granted(agent, pattern);
+        for other in self.leases.keys().filter(|other| *other != agent) {
+            assert!(!self.gate.meets(other, pattern), "what_is_granted_is_free: {agent} {pattern:?}, of {other}");
+        }
     }
 
     fn opened(&mut self, id: &AttemptId, slot: Slot) {

@@ -235,6 +235,10 @@ fn gated(random: &mut Random, mut made: Scenario) -> Scenario {
                 let phase = random.percent(80).then(|| usize::try_from(random.below(3)).unwrap());
                 Event::CompleteAsked { phase }
             }
+            9 => {
+                let file = some_files(random, 1).first().copied().unwrap_or("granted/**");
+                Event::GrantAsked { agent: other(random), pattern: Pattern::new(file).unwrap() }
+            }
             8 => Event::CheckpointAsked { agent: random.percent(50).then(|| other(random)) },
             0 => Event::ReleaseAsked { agent: other(random) },
             1 => Event::ResolveAsked { conflict: None, wish: Wish::Wait },

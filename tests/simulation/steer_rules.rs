@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use supervise::core::agent::OnPhaseFailure;
+use supervise::core::agent::{OnConflict, OnPhaseFailure};
+use supervise::core::claim::Pattern;
 use supervise::core::event::Event;
 use supervise::core::ids::AgentId;
+use supervise::core::path::RepoPath;
 use supervise::core::reason::Interrupt;
 use supervise::core::steer::Stop;
 
+use super::calls::write;
 use super::plan::{Fate, agent, scenario};
 use super::story::{check, effects};
 
@@ -217,4 +220,95 @@ fn a_checkpoint_is_made_when_somebody_wants_it() {
         ],
     );
     assert_eq!(effects(&world).iter().filter(|effect| effect.starts_with("checkpoint")).count(), 3);
+}
+
+fn grant(agent: &str, pattern: &str) -> Event {
+    Event::GrantAsked { agent: AgentId::new(agent).unwrap(), pattern: Pattern::new(pattern).unwrap() }
+}
+
+#[test]
+fn an_agent_that_waits_is_granted_what_is_free_and_keeps_it_for_every_attempt() {
+    check(
+        scenario([
+            agent("first").files(&["a"]).takes(5),
+            agent("second").files(&["b"]).after("first").ends(&Fate::Exits(1)).with(|plan| plan.retries = 1),
+            agent("third").files(&["c"]).after("first"),
+        ])
+        .wish(1, grant("second", "c"))
+        .wish(2, grant("second", "a")),
+        &[
+            "0 first starts",
+            "1 second is granted c",
+            "5 first COMPLETED",
+            "5 third BLOCKED: Locks [second]",
+            "5 second starts",
+            "15 second is salvaged",
+            "15 second is put back",
+            "15 second WAITING until 16: Exit",
+            "15 third starts",
+            "16 second BLOCKED: Locks [third]",
+            "25 third COMPLETED",
+            "25 second starts, attempt 2",
+            "35 second is salvaged",
+            "35 second is put back",
+            "35 second FAILED: Exit",
+            "35 phase 0 fails",
+        ],
+    );
+}
+
+#[test]
+fn a_running_agent_locks_what_it_was_granted_path_by_path() {
+    let one = agent("one").files(&["a"]).calls(&[write(5, "lib/x"), write(6, "lib/y"), write(7, "lib/x")]);
+    let two = agent("two").files(&["b"]).conflict(OnConflict::Deny).calls(&[write(1, "b"), write(7, "lib/x")]);
+    let world = check(
+        scenario([one, two])
+            .gated()
+            .wish(1, grant("one", "lib/"))
+            .wish(2, grant("two", "lib/z"))
+            .wish(3, grant("one", "lib/")),
+        &[
+            "0 one starts",
+            "0 two starts",
+            "1 one is granted lib/",
+            "5 one locks lib/x: Granted",
+            "6 one locks lib/y: Granted",
+            "7 CONFLICT 1: one and two at lib/x",
+            "7 conflict 1: Refused by Policy",
+            "7 two is denied lib/x: Conflict",
+            "10 one COMPLETED",
+            "10 two COMPLETED",
+            "10 conflict 1: Clean",
+        ],
+    );
+    let view = world.supervisor.view().unwrap();
+    let texts = |paths: &[RepoPath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&view.agents[0].writes), ["lib/x", "lib/y"]);
+}
+
+/// Nothing could be asked of its processes, nor kept before they write.
+#[test]
+fn without_a_gate_an_attempt_is_granted_nothing() {
+    check(scenario([agent("one").files(&["a"])]).wish(1, grant("one", "lib/")), &["0 one starts", "10 one COMPLETED"]);
+}
+
+#[test]
+fn what_somebody_has_reserved_is_not_granted() {
+    check(
+        scenario([
+            agent("first").files(&["a"]),
+            agent("second").files(&["a", "b"]),
+            agent("third").files(&["c"]).after("first"),
+        ])
+        .wish(1, grant("third", "b")),
+        &[
+            "0 second BLOCKED: Locks [first]",
+            "0 first starts",
+            "10 first COMPLETED",
+            "10 second starts",
+            "10 third starts",
+            "20 second COMPLETED",
+            "20 third COMPLETED",
+        ],
+    );
 }

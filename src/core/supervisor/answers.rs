@@ -438,6 +438,7 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         | Event::StopAsked { .. }
         | Event::CompleteAsked { .. }
         | Event::CheckpointAsked { .. }
+        | Event::GrantAsked { .. }
         | Event::ConflictChecked { .. } => None,
         Event::Prepared { id, .. }
         | Event::Spawned { id, .. }

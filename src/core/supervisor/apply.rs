@@ -41,6 +41,7 @@ impl Supervisor {
                     *stop = (*stop).max(Some(*how));
                 }
             }
+            Fact::Granted { agent, pattern } => self.granted(agent, pattern),
             Fact::RunnerPaused { runner, until } => self.runner_paused(at, runner, *until),
             Fact::RunnerResumed { runner } => {
                 if let Some(known) = self.runners.get_mut(runner) {

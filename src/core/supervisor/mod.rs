@@ -15,6 +15,7 @@ mod apply;
 mod closing;
 mod contest;
 mod gate;
+mod grant;
 mod policy;
 mod release;
 mod resume;
@@ -212,6 +213,7 @@ impl Supervisor {
             Event::StopAsked { agents, how } => self.stop_asked(now, agents, *how, &mut step),
             Event::CompleteAsked { phase } => self.complete_asked(now, *phase, &mut step),
             Event::CheckpointAsked { agent } => self.checkpoint_asked(now, agent.as_ref(), &mut step),
+            Event::GrantAsked { agent, pattern } => self.grant_asked(now, agent, pattern, &mut step),
             Event::ConflictChecked { conflict, outcome } => self.conflict_checked(now, *conflict, outcome, &mut step),
             answer => self.answer(now, answer, &mut step),
         }

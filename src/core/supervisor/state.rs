@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::core::agent::Plan;
 use crate::core::call::RefusedPath;
 use crate::core::change::{Attribution, ObjectId};
+use crate::core::claim::Pattern;
 use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use crate::core::effect::{PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, Slot};
@@ -102,6 +103,8 @@ pub(super) struct Live {
     pub(super) locked: BTreeSet<RepoPath>,
     /// Paths that it may write without a lock.
     pub(super) admitted: BTreeMap<RepoPath, Admission>,
+    /// What joined its claim since it began.
+    pub(super) granted: Vec<Pattern>,
     /// Both, save what git ignores: nobody else may lock any of these while it lives.
     pub(super) held: BTreeSet<RepoPath>,
     /// Conflicts that it caused and that nobody has decided yet.
@@ -223,6 +226,7 @@ impl Live {
             held: added.clone(),
             locked: added,
             admitted: BTreeMap::new(),
+            granted: Vec::new(),
             contested: BTreeSet::new(),
         }
     }

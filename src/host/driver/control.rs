@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::control::{Rejection, RejectionKind, Reply, Request};
+use crate::core::claim::Pattern;
 use crate::core::conflict::WishRefusal;
 use crate::core::event::Event;
 use crate::core::ids::{AgentId, AttemptId};
 use crate::core::reason::Interrupt;
 use crate::core::record::{Fact, StopCause, Trouble};
-use crate::core::steer::{Checkpoint, Frozen, Stop, Stopping};
+use crate::core::steer::{Checkpoint, Frozen, Granting, Stop, Stopping};
 use crate::host::control::{Answer, Asked};
 
 /// Who waits for an answer.
@@ -74,6 +75,10 @@ impl Driver<'_> {
             Request::Stop { agents: Some(agents), how } => self.stop(agents, how),
             Request::Stop { agents: None, how } => self.stop_all(how),
             Request::Complete { phase } => self.complete(phase.as_deref()),
+            Request::Grant { agent, pattern } => match self.grant(agent, pattern) {
+                Ok((event, from)) => (vec![event], Ok(Reply::Granted { from })),
+                Err(rejection) => (Vec::new(), Err(rejection)),
+            },
             Request::Checkpoint { agent } => match self.checkpoint(agent) {
                 Ok((event, open)) => {
                     self.owed.checkpoints.push(Awaited { to: asked.reply, open, made: Vec::new() });
@@ -160,6 +165,14 @@ impl Driver<'_> {
         };
         let completing = self.supervisor.completing(phase);
         self.wish(Event::CompleteAsked { phase }, Reply::Completing(completing), refusal.to_owned())
+    }
+
+    fn grant(&self, agent: AgentId, pattern: Pattern) -> Result<(Event, Granting), Rejection> {
+        self.known(&agent)?;
+        match self.supervisor.granting(&agent, &pattern) {
+            Ok(from) => Ok((Event::GrantAsked { agent, pattern }, from)),
+            Err(refusal) => Err(Rejection::new(RejectionKind::NotPossible, refusal.to_string())),
+        }
     }
 
     fn checkpoint(&self, agent: Option<AgentId>) -> Result<(Event, BTreeSet<AttemptId>), Rejection> {
