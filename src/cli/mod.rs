@@ -18,6 +18,7 @@ pub mod logs;
 pub mod look;
 pub mod progress;
 pub mod records;
+pub mod register;
 pub mod release;
 pub mod resolve;
 pub mod resume;
@@ -98,6 +99,7 @@ enum Verb {
     Complete(complete::CompleteArgs),
     Checkpoint(checkpoint::CheckpointArgs),
     Grant(grant::GrantArgs),
+    Register(register::RegisterArgs),
     Check(check::CheckArgs),
     Init(init::InitArgs),
     Schema(schema::SchemaArgs),
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::Complete(args) => complete::run(args, &cli.common),
         Verb::Checkpoint(args) => checkpoint::run(args, &cli.common),
         Verb::Grant(args) => grant::run(args, &cli.common),
+        Verb::Register(args) => register::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
         Verb::Init(args) => init::run(args, &cli.common),
         Verb::Schema(args) => schema::run(args, &cli.common),
