@@ -17,6 +17,7 @@ use proptest::strategy::Union;
 use supervise::core::agent::OnConflict;
 use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use supervise::core::claim::Pattern;
 use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use supervise::core::effect::{Effect, Ending, Part, PlaceIntent, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
@@ -28,6 +29,7 @@ use supervise::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, Record, RequeueReason, RunOpened, RunOutcome,
     StopCause, Summary, Trouble, Usage, Write,
 };
+use supervise::core::steer::Stop;
 use supervise::journal::{Header, Journal, JournalError, Replay, event_line, read};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journal/v1.jsonl");
@@ -263,6 +265,16 @@ fn one_of_each_added() -> Vec<Record> {
         Fact::Trouble { id: id(), what: Trouble::Survivors { count: 2 } },
         ended(EndReason::Survivors { count: 2 }),
         ended(EndReason::Stopped),
+        ended(EndReason::Closed),
+        ended(EndReason::Interrupted(Interrupt::Asked)),
+        Fact::StopRequested { by: StopCause::Complete },
+        Fact::StopRequested { by: StopCause::Interrupt(Interrupt::Asked) },
+        Fact::PhaseStopRequested { phase: 1 },
+        Fact::Granted { agent: agent("agent-1"), pattern: Pattern::new("src/{a,b}/*.rs").unwrap() },
+        Fact::Locked { id: id(), path: at(), how: Lockings::Granted },
+        Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::Graceful },
+        Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::Orderly },
+        Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::AtOnce },
         ended(EndReason::Busy { paths: vec![at()] }),
         ended(EndReason::Leftovers { paths: vec![at()] }),
         ended(EndReason::AllDenied { paths: vec![RefusedPath::Inside(at()), RefusedPath::Other("/x".to_owned())] }),
@@ -387,6 +399,9 @@ fn ordinal(fact: &Fact) -> usize {
         Fact::ConflictVerified { .. } => 41,
         Fact::OutsideWrite { .. } => 42,
         Fact::RunResumed { .. } => 43,
+        Fact::PhaseStopRequested { .. } => 44,
+        Fact::AgentStopRequested { .. } => 45,
+        Fact::Granted { .. } => 46,
     }
 }
 
@@ -394,7 +409,7 @@ fn ordinal(fact: &Fact) -> usize {
 fn every_kind_of_fact_survives_the_file() {
     let records = [one_of_each(), one_of_each_added()].concat();
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
-    assert_eq!(kinds, (0..44).collect(), "a kind of fact is missing from the lists");
+    assert_eq!(kinds, (0..47).collect(), "a kind of fact is missing from the lists");
 
     let (_dir, file) = journal_of(&records);
     let replay = read(&file).unwrap();

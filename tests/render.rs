@@ -593,6 +593,7 @@ fn kinds_agree_with_the_journal() {
         EndReason::IdleTimeout { after: Duration::ZERO },
         EndReason::Interrupted(Interrupt::Hangup),
         EndReason::Stopped,
+        EndReason::Closed,
         EndReason::ShimLost,
         EndReason::Survivors { count: 1 },
         EndReason::DependencyFailed { on: agent("a") },

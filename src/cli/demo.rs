@@ -54,6 +54,7 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
         allow_dirty: false,
         gate: true,
         format: RunFormat::Human,
+        detached: false,
     })?;
     run::print(&done, RunFormat::Human);
     check_story(&done.view).map_err(|e| Failure::new(Exit::AgentsFailed, e))?;

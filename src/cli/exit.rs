@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::core::reason::Interrupt;
+use crate::core::record::RunOutcome;
 use crate::session::SessionErrors;
 
 /// Every way in which `supervise` ends.
@@ -20,15 +22,48 @@ pub enum Exit {
     NothingSelected,
     /// 5: completed, but with denied or unattributed paths (`--strict`)
     Strict,
+    /// 124: `wait`: the time was over before the run (as timeout(1))
+    TimedOut,
     /// 129: ended by SIGHUP
     Hangup,
     /// 130: ended by SIGINT
     Interrupted,
-    /// 143: ended by SIGTERM
+    /// 143: ended by SIGTERM, or by `stop --all`
     Terminated,
 }
 
 impl Exit {
+    const ALL: [Self; 10] = [
+        Self::Success,
+        Self::AgentsFailed,
+        Self::Invalid,
+        Self::Unusable,
+        Self::NothingSelected,
+        Self::Strict,
+        Self::TimedOut,
+        Self::Hangup,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// How a run that ended so ends.
+    #[must_use]
+    pub fn of(outcome: RunOutcome) -> Self {
+        match outcome {
+            RunOutcome::Completed => Self::Success,
+            RunOutcome::Failed => Self::AgentsFailed,
+            RunOutcome::Interrupted(Interrupt::Hangup) => Self::Hangup,
+            RunOutcome::Interrupted(Interrupt::Interrupt) => Self::Interrupted,
+            RunOutcome::Interrupted(Interrupt::Terminate | Interrupt::Asked) => Self::Terminated,
+        }
+    }
+
+    /// What another process of this program ended with.
+    #[must_use]
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
+
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -38,6 +73,7 @@ impl Exit {
             Self::Unusable => 3,
             Self::NothingSelected => 4,
             Self::Strict => 5,
+            Self::TimedOut => 124,
             Self::Hangup => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,

@@ -118,9 +118,10 @@ impl LookError {
             Self::Run(NoRun::None) => Exit::NothingSelected,
             Self::Run(NoRun::Unknown { .. } | NoRun::Ambiguous { .. }) | Self::Agent { .. } => Exit::Invalid,
             Self::Ask(AskError::Rejected(rejection)) => match rejection.kind {
-                RejectionKind::UnknownAgent | RejectionKind::UnknownConflict | RejectionKind::NotPossible => {
-                    Exit::Invalid
-                }
+                RejectionKind::UnknownAgent
+                | RejectionKind::UnknownConflict
+                | RejectionKind::UnknownPhase
+                | RejectionKind::NotPossible => Exit::Invalid,
                 _ => Exit::Unusable,
             },
             _ => Exit::Unusable,
@@ -195,10 +196,15 @@ impl Look {
 
     /// Asks the run's supervisor for something.
     pub fn wish(&self, request: &Request) -> Result<Reply, LookError> {
+        self.wish_within(request, WISH_LIMIT)
+    }
+
+    /// The same, where it may take longer.
+    pub fn wish_within(&self, request: &Request, limit: Duration) -> Result<Reply, LookError> {
         if !self.runs.goes_on(&self.run) {
             return Err(LookError::Over { run: self.run.clone() });
         }
-        ask(self.runs.root(), request, WISH_LIMIT).map_err(LookError::Ask)
+        ask(self.runs.root(), request, limit).map_err(LookError::Ask)
     }
 }
 

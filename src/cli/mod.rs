@@ -3,13 +3,18 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod attach;
 pub mod check;
+pub mod checkpoint;
 pub mod complete;
+pub mod completions;
 pub mod conflicts;
 pub mod demo;
+pub mod detach;
 pub mod diff;
 pub mod doctor;
 pub mod exit;
+pub mod grant;
 pub mod init;
 pub mod list;
 pub mod logs;
@@ -17,6 +22,8 @@ pub mod look;
 pub mod man;
 pub mod patch;
 pub mod progress;
+pub mod records;
+pub mod register;
 pub mod release;
 pub mod resolve;
 pub mod resume;
@@ -26,9 +33,11 @@ pub mod salvage;
 pub mod schema;
 pub mod select;
 pub mod status;
+pub mod stop;
 mod suggest;
 pub mod terminal;
 pub mod timeline;
+pub mod wait;
 
 pub use exit::{Exit, Failure, What};
 pub use select::SelectArgs;
@@ -95,19 +104,26 @@ enum Verb {
     Runs(runs::RunsArgs),
     Resolve(resolve::ResolveArgs),
     ReleaseLocks(release::ReleaseArgs),
+    Attach(attach::AttachArgs),
+    Wait(wait::WaitArgs),
+    Stop(stop::StopArgs),
+    Complete(complete::CompleteArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
+    Grant(grant::GrantArgs),
+    Register(register::RegisterArgs),
     Check(check::CheckArgs),
     Init(init::InitArgs),
     Schema(schema::SchemaArgs),
     Demo(demo::DemoArgs),
     Doctor(doctor::DoctorArgs),
-    Completions(complete::CompletionsArgs),
+    Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(exit) = complete::answer() {
+    if let Some(exit) = completions::answer() {
         return exit.into();
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -133,12 +149,19 @@ pub fn main() -> ExitCode {
         Verb::Salvage(args) => salvage::run(args, &cli.common),
         Verb::Resolve(args) => resolve::run(args, &cli.common),
         Verb::ReleaseLocks(args) => release::run(args, &cli.common),
+        Verb::Attach(args) => attach::run(args, &cli.common),
+        Verb::Wait(args) => wait::run(args, &cli.common),
+        Verb::Stop(args) => stop::run(args, &cli.common),
+        Verb::Complete(args) => complete::run(args, &cli.common),
+        Verb::Checkpoint(args) => checkpoint::run(args, &cli.common),
+        Verb::Grant(args) => grant::run(args, &cli.common),
+        Verb::Register(args) => register::run(args, &cli.common),
         Verb::Check(args) => check::run(args, &cli.common),
         Verb::Init(args) => init::run(args, &cli.common),
         Verb::Schema(args) => schema::run(args, &cli.common),
         Verb::Demo(args) => demo::run(args, &cli.common),
         Verb::Doctor(args) => doctor::run(args, &cli.common),
-        Verb::Completions(args) => complete::run(args),
+        Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),
     };
     match result {

@@ -93,6 +93,11 @@ impl Progress {
 
     /// Something became a fact of the run. Every record has to come by, in order.
     pub fn record(&mut self, record: &Record) {
+        self.record_of(record, Duration::ZERO);
+    }
+
+    /// The same of one that is so old.
+    pub fn record_of(&mut self, record: &Record, age: Duration) {
         let line = self.lines.line(record);
         match &mut self.out {
             Out::Plain(out) => {
@@ -102,7 +107,7 @@ impl Progress {
                 }
             }
             Out::Live(live) => {
-                live.follow(&record.fact, &mut self.slots);
+                live.follow(&record.fact, &mut self.slots, age);
                 if let Some(line) = line {
                     live.print(&line);
                 }
@@ -157,12 +162,12 @@ impl Live {
         Self { all: MultiProgress::with_draw_target(target), bars, ticker }
     }
 
-    fn follow(&self, fact: &Fact, slots: &mut BTreeMap<AttemptId, Slot>) {
+    fn follow(&self, fact: &Fact, slots: &mut BTreeMap<AttemptId, Slot>, age: Duration) {
         match fact {
             Fact::AttemptOpened { id, slot } => {
                 slots.insert(id.clone(), *slot);
             }
-            Fact::AttemptStarted { id, .. } => self.open(id, slots.get(id).copied()),
+            Fact::AttemptStarted { id, .. } => self.open(id, slots.get(id).copied(), age),
             Fact::EndIntended { id, .. } => self.say(id, "ending"),
             Fact::TreeEnded { id, .. } => self.say(id, "closing"),
             Fact::VerifyStarted { id } => self.say(id, "verifying"),
@@ -183,8 +188,8 @@ impl Live {
         }
     }
 
-    fn open(&self, id: &AttemptId, slot: Option<Slot>) {
-        let bar = self.all.add(ProgressBar::new_spinner());
+    fn open(&self, id: &AttemptId, slot: Option<Slot>, age: Duration) {
+        let bar = self.all.add(ProgressBar::new_spinner().with_elapsed(age));
         // The template is fixed; were it wrong, indicatif's own style would be used.
         bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner()));
         let agent = pad(&truncate(id.agent.as_str(), ID_COLUMNS), ID_COLUMNS);
@@ -308,7 +313,7 @@ mod tests {
         let mut slots = BTreeMap::new();
         let records = records();
         for record in &records[..3] {
-            live.follow(&record.fact, &mut slots);
+            live.follow(&record.fact, &mut slots, Duration::from_mins(3));
         }
         live.say(&id(), "reading \u{1b}[31mfiles");
         let bar = locked(&live.bars).get(&id()).cloned().unwrap();
@@ -316,7 +321,8 @@ mod tests {
             (bar.prefix().as_str(), bar.message().as_str()),
             (format!("{:24}  slot 2", "a").as_str(), "reading files")
         );
-        live.follow(&records[3].fact, &mut slots);
+        assert!(bar.elapsed() >= Duration::from_mins(3), "it began before it was shown");
+        live.follow(&records[3].fact, &mut slots, Duration::ZERO);
         assert!(locked(&live.bars).is_empty() && slots.is_empty() && bar.is_finished());
         live.stop();
         assert!(live.ticker.is_none());

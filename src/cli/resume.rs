@@ -113,7 +113,7 @@ fn prepare(args: &ResumeArgs, common: &Common) -> Result<Prepared, Failure> {
     let clock = Clock::resume(taken.header.created, taken.last);
     let TakenUp { journal, supervisor, session, entries, .. } = taken;
     let earlier = Some(Earlier { journal, supervisor, left });
-    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries })
+    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries, detached: false })
 }
 
 /// The run's commits go to the branch that it was begun on.

@@ -13,8 +13,7 @@ use crate::core::agent::Plan;
 use crate::core::effect::Telling;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
 use crate::core::moment::Moment;
-use crate::core::reason::Interrupt;
-use crate::core::record::{Layers, RunOutcome};
+use crate::core::record::{Fact, Layers, RunOpened, RunOutcome};
 use crate::core::view::RunView;
 use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
@@ -26,11 +25,13 @@ use crate::host::process;
 use crate::host::salvage;
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
+use crate::render::style::Palette;
 use crate::render::text::{plural, shell_word, some_of};
-use crate::render::{Setting, diagnostic, json, reason, report};
+use crate::render::{Setting, diagnostic, json, reason, report, steer};
 use crate::runner::{self, RunnerError};
 use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
 
+use super::detach::{self, DetachArgs};
 use super::progress::{Progress, palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
@@ -51,6 +52,8 @@ pub struct RunArgs {
     /// Run without the gate: no write is decided beforehand, and who changed what is inferred
     #[arg(long)]
     pub no_gate: bool,
+    #[command(flatten)]
+    pub background: DetachArgs,
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
@@ -64,6 +67,7 @@ Examples:
   supervise run
   supervise run batch.toml --phase phase-1-backend -j 2
   supervise run - --format json < session.toml
+  supervise run --detach && supervise wait
 
 Exit codes:
   0  every agent COMPLETED          4  nothing was selected
@@ -83,6 +87,8 @@ pub struct Request {
     /// Is the gate wanted?
     pub gate: bool,
     pub format: RunFormat,
+    /// Is the terminal to be left when the run is open?
+    pub detached: bool,
 }
 
 /// A run that came to its end, with what rendering it needs.
@@ -159,6 +165,9 @@ fn dirty_text(claims: &[DirtyClaim]) -> String {
 }
 
 pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
+    if args.background.detach {
+        return detach::launch();
+    }
     let done = execute(&Request {
         common: common.clone(),
         origin: origin(&args.session),
@@ -167,6 +176,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
         allow_dirty: args.allow_dirty,
         gate: !args.no_gate,
         format: args.format,
+        detached: args.background.detached,
     })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
@@ -176,11 +186,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
 pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
     match done.outcome {
         RunOutcome::Completed if strict && !(done.surveyed && done.view.unattributed.is_empty()) => Exit::Strict,
-        RunOutcome::Completed => Exit::Success,
-        RunOutcome::Failed => Exit::AgentsFailed,
-        RunOutcome::Interrupted(Interrupt::Hangup) => Exit::Hangup,
-        RunOutcome::Interrupted(Interrupt::Interrupt) => Exit::Interrupted,
-        RunOutcome::Interrupted(Interrupt::Terminate) => Exit::Terminated,
+        outcome => Exit::of(outcome),
     }
 }
 
@@ -204,7 +210,8 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     }
     find_programs(&session, &workspace).map_err(unusable)?;
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
-    let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier: None, entries: Vec::new() };
+    let (earlier, entries, detached) = (None, Vec::new(), request.detached);
+    let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier, entries, detached };
     supervise(prepared, request.gate, request.format)
 }
 
@@ -231,12 +238,14 @@ pub(super) struct Prepared {
     pub(super) earlier: Option<Earlier>,
     /// What has happened before.
     pub(super) entries: Vec<Entry>,
+    /// Is the terminal to be left when the run is open?
+    pub(super) detached: bool,
 }
 
 /// Runs it to its end.
 pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
-    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries } = prepared;
+    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries, detached } = prepared;
     let workspace = repository.workspace().to_owned();
     let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
     if facts.identity.is_none() {
@@ -256,6 +265,9 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
         display.progress.recall(&entry.record);
     }
     drop(entries);
+    if detached {
+        display.leave_for(run_dir.output());
+    }
     let cookies = run_dir.path().join("watch");
     let setup = Setup {
         session,
@@ -370,16 +382,44 @@ struct Display {
     setting: Setting,
     plan: Plan,
     jsonl: bool,
+    human: bool,
     clock: Clock,
     /// With a slash at its end.
     workspace: String,
+    /// What is printed goes there when the run is open.
+    leaves_for: Option<PathBuf>,
 }
 
 impl Display {
     fn new(setting: Setting, plan: Plan, format: RunFormat, clock: Clock, workspace: &Path) -> Self {
-        let jsonl = format == RunFormat::Jsonl;
+        let (jsonl, human) = (format == RunFormat::Jsonl, format == RunFormat::Human);
         let workspace = format!("{}/", workspace.display());
-        Self { progress: Progress::new(setting.clone()), setting, plan, jsonl, clock, workspace }
+        Self {
+            progress: Progress::new(setting.clone()),
+            setting,
+            plan,
+            jsonl,
+            human,
+            clock,
+            workspace,
+            leaves_for: None,
+        }
+    }
+
+    /// Leaves the terminal when the run is open.
+    fn leave_for(&mut self, output: PathBuf) {
+        let setting = Setting { palette: Palette::Plain, ..self.setting.clone() };
+        self.progress = Progress::plain(setting, Box::new(std::io::stderr()));
+        self.leaves_for = Some(output);
+    }
+
+    /// Says that the run is open, and goes.
+    fn leave(&self, opened: &RunOpened, output: &Path) {
+        let pid = (!self.human).then(std::process::id);
+        let text = steer::detached(opened, &self.setting, output, pid);
+        if let Err(error) = detach::leave(output, &text) {
+            tracing::warn!(%error, "the run goes on in this terminal");
+        }
     }
 }
 
@@ -399,6 +439,9 @@ pub(super) fn doing(progress: &runner::Progress, workspace: &str) -> String {
 
 impl Observer for Display {
     fn recorded(&mut self, entry: &Entry) {
+        if let (Fact::RunOpened(opened), Some(output)) = (&entry.record.fact, self.leaves_for.take()) {
+            self.leave(opened, &output);
+        }
         self.progress.record(&entry.record);
         if self.jsonl
             && let Ok(line) = journal::event_line(entry)

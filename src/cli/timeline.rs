@@ -2,14 +2,10 @@
 //!
 //! Invariant: it needs nothing but the journal, and changes nothing.
 
-use std::time::Duration;
-
 use super::look::{Look, LookError, RunArg, print};
+use super::records::{Records, Waited};
 use super::{Common, Exit, Failure, Format};
-use crate::core::record::Fact;
-use crate::host::follow::Watch;
-use crate::host::past::PastError;
-use crate::journal::{Entry, Follow, Header, JournalError, event_line};
+use crate::journal::{Entry, Header, event_line};
 use crate::render::event::EventLines;
 
 /// Tell what happened in the run, one line an event
@@ -32,9 +28,6 @@ Examples:
   supervise timeline --follow
   supervise timeline --format json | jq 'select(.kind == \"agent_ended\")'";
 
-/// How long nothing may happen before it is asked whether the run still goes on.
-const QUIET: Duration = Duration::from_secs(5);
-
 pub fn run(args: &TimelineArgs, common: &Common) -> Result<Exit, Failure> {
     let look = Look::at(common, &args.run).map_err(LookError::fail)?;
     tell(args, &look).map_err(LookError::fail)?;
@@ -42,56 +35,18 @@ pub fn run(args: &TimelineArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 fn tell(args: &TimelineArgs, look: &Look) -> Result<(), LookError> {
-    let journal = look.dir.journal();
-    let failed = |error| LookError::Past(PastError::Journal(error));
-    let unwatched = |source| failed(JournalError::Read { path: journal.clone(), source });
-    // The watch comes first: what happens after the look at the journal is told by it.
-    let watch = args.follow.then(|| Watch::directory(look.dir.path())).transpose().map_err(unwatched)?;
-    let mut pace = watch.map(|watch| Pace { watch, over: !look.runs.goes_on(&look.run) });
-    let (mut follow, header) = loop {
-        match (Follow::open(&journal), &mut pace) {
-            (Ok(opened), _) => break opened,
-            (Err(JournalError::Read { .. } | JournalError::NoHeader { .. }), Some(pace)) if !pace.over => {
-                pace.wait(look).map_err(unwatched)?;
-            }
-            (Err(error), _) => return Err(failed(error)),
-        }
-    };
-    let mut teller = Teller::new(args.format, look, &header);
+    let mut records = Records::open(look, args.follow)?;
+    let mut teller = Teller::new(args.format, look, &records.header);
     loop {
-        let entries = follow.more().map_err(failed)?;
-        if entries.is_empty() {
-            match &mut pace {
-                Some(pace) if !pace.over => pace.wait(look).map_err(unwatched)?,
-                _ => return Ok(()),
-            }
+        let entries = records.more()?;
+        if entries.is_empty() && records.wait(None)? == Waited::Over {
+            return Ok(());
         }
         for entry in &entries {
             if !print(teller.tell(entry)) {
                 return Ok(());
             }
         }
-        if let (Some(Entry { record, .. }), Some(pace)) = (entries.last(), &mut pace) {
-            pace.over |= matches!(record.fact, Fact::RunEnded { .. });
-        }
-    }
-}
-
-/// When to look again.
-struct Pace {
-    watch: Watch,
-    /// Nothing more will come than what is there.
-    over: bool,
-}
-
-impl Pace {
-    fn wait(&mut self, look: &Look) -> std::io::Result<()> {
-        let seen = self.watch.wait(QUIET)?;
-        let journal = look.dir.journal();
-        let closed = seen.closed.iter().any(|name| Some(name.as_os_str()) == journal.file_name());
-        // A supervisor that is killed closes its journal, too.
-        self.over = closed || (seen.quiet && !look.runs.goes_on(&look.run));
-        Ok(())
     }
 }
 

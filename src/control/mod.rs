@@ -14,8 +14,10 @@ pub use wire::{MAX_REPLY, MAX_REQUEST, VERSION, read_reply, read_request, write_
 
 use serde_json::Value;
 
+use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::AgentId;
+use crate::core::steer::{Checkpoint, Completing, Granting, Stop, Stopping};
 
 /// What can be asked of a running supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,14 @@ pub enum Request {
     Resolve { conflict: Option<ConflictId>, wish: Wish },
     /// End what the agent runs, so that its locks are free.
     ReleaseLocks { agent: AgentId },
+    /// Stop these agents; `None`: the whole run.
+    Stop { agents: Option<Vec<AgentId>>, how: Stop },
+    /// Start nothing more, of the phase of this name or at all; let what runs finish.
+    Complete { phase: Option<String> },
+    /// Freeze now what this agent, or every agent that runs, has changed.
+    Checkpoint { agent: Option<AgentId> },
+    /// Let the agent write what this pattern matches, too.
+    Grant { agent: AgentId, pattern: Pattern },
 }
 
 /// What comes back when it was done.
@@ -47,6 +57,20 @@ pub enum Reply {
     /// kept.
     Releasing {
         agent: AgentId,
+    },
+    /// It is in the journal; what it comes to for each of them.
+    Stopping {
+        agents: Vec<(AgentId, Stopping)>,
+    },
+    /// It is in the journal.
+    Completing(Completing),
+    /// They are made, or were found not to be needed.
+    Checkpointed {
+        checkpoints: Vec<Checkpoint>,
+    },
+    /// It is in the journal.
+    Granted {
+        from: Granting,
     },
 }
 
@@ -82,6 +106,7 @@ pub enum RejectionKind {
     Busy,
     UnknownAgent,
     UnknownConflict,
+    UnknownPhase,
     /// It is understood and cannot be done now.
     NotPossible,
     /// The run is ending.
@@ -89,7 +114,7 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::UnknownKind,
         Self::WrongVersion,
@@ -99,6 +124,7 @@ impl RejectionKind {
         Self::Busy,
         Self::UnknownAgent,
         Self::UnknownConflict,
+        Self::UnknownPhase,
         Self::NotPossible,
         Self::Ending,
     ];
@@ -115,6 +141,7 @@ impl RejectionKind {
             Self::Busy => "busy",
             Self::UnknownAgent => "unknown_agent",
             Self::UnknownConflict => "unknown_conflict",
+            Self::UnknownPhase => "unknown_phase",
             Self::NotPossible => "not_possible",
             Self::Ending => "ending",
         }

@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Rejection, RejectionKind, Reply, Request};
+use crate::core::change::ObjectId;
+use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
-use crate::core::ids::AgentId;
+use crate::core::ids::{AgentId, Attempt, AttemptId};
+use crate::core::steer::{Checkpoint, Completing, Frozen, Granting, Stop, Stopping};
 
 /// The version that is spoken here, and the newest that is understood.
 pub const VERSION: u32 = 1;
@@ -38,9 +41,29 @@ enum RequestForm {
     ReleaseLocks {
         agent: String,
     },
+    Stop {
+        /// Left out: the whole run, and `all` says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agents: Option<Vec<String>>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
+        how: String,
+    },
+    Complete {
+        #[serde(default)]
+        phase: Option<String>,
+    },
+    Checkpoint {
+        #[serde(default)]
+        agent: Option<String>,
+    },
+    Grant {
+        agent: String,
+        pattern: String,
+    },
 }
 
-const KINDS: [&str; 4] = ["status", "conflicts", "resolve", "release_locks"];
+const KINDS: [&str; 8] = ["status", "conflicts", "resolve", "release_locks", "stop", "complete", "checkpoint", "grant"];
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -49,6 +72,26 @@ enum ReplyForm {
     Conflicts { conflicts: Value },
     Resolved { conflict: u32 },
     Releasing { agent: String },
+    Stopping { agents: Vec<StoppingForm> },
+    Completing { skipped: Vec<String>, running: Vec<String> },
+    Checkpointed { checkpoints: Vec<CheckpointForm> },
+    Granted { from: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoppingForm {
+    id: String,
+    stopping: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CheckpointForm {
+    agent: String,
+    attempt: u32,
+    /// The newest; null: there is none.
+    commit: Option<String>,
+    changed: bool,
+    error: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,6 +131,16 @@ pub fn write_request(request: &Request) -> Vec<u8> {
             wait: false,
         },
         Request::ReleaseLocks { agent } => RequestForm::ReleaseLocks { agent: agent.to_string() },
+        Request::Stop { agents, how } => RequestForm::Stop {
+            agents: agents.as_ref().map(|agents| texts(agents)),
+            all: agents.is_none(),
+            how: how.as_str().to_owned(),
+        },
+        Request::Complete { phase } => RequestForm::Complete { phase: phase.clone() },
+        Request::Checkpoint { agent } => RequestForm::Checkpoint { agent: agent.as_ref().map(ToString::to_string) },
+        Request::Grant { agent, pattern } => {
+            RequestForm::Grant { agent: agent.to_string(), pattern: pattern.as_str().to_owned() }
+        }
     };
     line(&RequestLine { version: VERSION, request })
 }
@@ -128,6 +181,22 @@ pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
             Request::Resolve { conflict: conflict.map(ConflictId), wish }
         }
         RequestForm::ReleaseLocks { agent: id } => Request::ReleaseLocks { agent: agent(&id)? },
+        RequestForm::Stop { agents, all, how } => {
+            let how = Stop::ALL.into_iter().find(|known| known.as_str() == how);
+            let how = how.ok_or_else(|| bad("stop: `how` is graceful, orderly or at_once".to_owned()))?;
+            let agents = match (agents, all) {
+                (Some(ids), false) => Some(ids.iter().map(|id| agent(id)).collect::<Result<_, _>>()?),
+                (None, true) => None,
+                _ => return Err(bad("stop: either `agents`, or `all`".to_owned())),
+            };
+            Request::Stop { agents, how }
+        }
+        RequestForm::Complete { phase } => Request::Complete { phase },
+        RequestForm::Grant { agent: id, pattern } => {
+            let pattern = Pattern::new(&pattern).map_err(|error| bad(format!("{kind}: {error}")))?;
+            Request::Grant { agent: agent(&id)?, pattern }
+        }
+        RequestForm::Checkpoint { agent: id } => Request::Checkpoint { agent: id.map(|id| agent(&id)).transpose()? },
     })
 }
 
@@ -147,6 +216,20 @@ fn reply_form(reply: &Reply) -> ReplyForm {
         Reply::Conflicts { conflicts } => ReplyForm::Conflicts { conflicts: conflicts.clone() },
         Reply::Resolved { conflict } => ReplyForm::Resolved { conflict: conflict.0 },
         Reply::Releasing { agent } => ReplyForm::Releasing { agent: agent.to_string() },
+        Reply::Stopping { agents } => {
+            let form = |(id, stopping): &(AgentId, Stopping)| StoppingForm {
+                id: id.to_string(),
+                stopping: stopping.as_str().to_owned(),
+            };
+            ReplyForm::Stopping { agents: agents.iter().map(form).collect() }
+        }
+        Reply::Completing(Completing { skipped, running }) => {
+            ReplyForm::Completing { skipped: texts(skipped), running: texts(running) }
+        }
+        Reply::Granted { from } => ReplyForm::Granted { from: from.as_str().to_owned() },
+        Reply::Checkpointed { checkpoints } => {
+            ReplyForm::Checkpointed { checkpoints: checkpoints.iter().map(checkpoint_form).collect() }
+        }
     }
 }
 
@@ -160,6 +243,22 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
             ReplyForm::Conflicts { conflicts } => Reply::Conflicts { conflicts },
             ReplyForm::Resolved { conflict } => Reply::Resolved { conflict: ConflictId(conflict) },
             ReplyForm::Releasing { agent } => Reply::Releasing { agent: AgentId::new(&agent).ok()? },
+            ReplyForm::Stopping { agents } => {
+                let known = |form: &StoppingForm| {
+                    let stopping = Stopping::ALL.into_iter().find(|known| known.as_str() == form.stopping)?;
+                    Some((AgentId::new(&form.id).ok()?, stopping))
+                };
+                Reply::Stopping { agents: agents.iter().map(known).collect::<Option<_>>()? }
+            }
+            ReplyForm::Completing { skipped, running } => {
+                Reply::Completing(Completing { skipped: ids(&skipped)?, running: ids(&running)? })
+            }
+            ReplyForm::Granted { from } => {
+                Reply::Granted { from: Granting::ALL.into_iter().find(|known| known.as_str() == from)? }
+            }
+            ReplyForm::Checkpointed { checkpoints } => {
+                Reply::Checkpointed { checkpoints: checkpoints.into_iter().map(checkpoint).collect::<Option<_>>()? }
+            }
         })),
         (VERSION, None, Some(error)) => {
             let known = RejectionKind::ALL.into_iter().find(|kind| kind.as_str() == error.kind);
@@ -168,6 +267,43 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
         }
         _ => None,
     }
+}
+
+fn texts(ids: &[AgentId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn ids(texts: &[String]) -> Option<Vec<AgentId>> {
+    texts.iter().map(|text| AgentId::new(text).ok()).collect()
+}
+
+fn checkpoint_form(checkpoint: &Checkpoint) -> CheckpointForm {
+    let (commit, changed, error) = match &checkpoint.outcome {
+        Frozen::Commit(commit) => (Some(commit), true, None),
+        Frozen::Unchanged(commit) => (commit.as_ref(), false, None),
+        Frozen::Failed(error) => (None, false, Some(error.clone())),
+    };
+    CheckpointForm {
+        agent: checkpoint.id.agent.to_string(),
+        attempt: checkpoint.id.attempt.0,
+        commit: commit.map(ToString::to_string),
+        changed,
+        error,
+    }
+}
+
+fn checkpoint(form: CheckpointForm) -> Option<Checkpoint> {
+    let commit = match &form.commit {
+        Some(text) => Some(ObjectId::from_hex(text)?),
+        None => None,
+    };
+    let outcome = match (form.error, commit, form.changed) {
+        (Some(error), _, _) => Frozen::Failed(error),
+        (None, Some(commit), true) => Frozen::Commit(commit),
+        (None, commit, _) => Frozen::Unchanged(commit),
+    };
+    let id = AttemptId { agent: AgentId::new(&form.agent).ok()?, attempt: Attempt(form.attempt) };
+    Some(Checkpoint { id, outcome })
 }
 
 fn line(form: &impl Serialize) -> Vec<u8> {
@@ -195,6 +331,18 @@ mod tests {
         check(Request::Status, r#"{"kind":"status"}"#);
         check(Request::Conflicts, r#"{"kind":"conflicts"}"#);
         check(Request::ReleaseLocks { agent: agent("a") }, r#"{"kind":"release_locks","agent":"a"}"#);
+        check(
+            Request::Stop { agents: Some(vec![agent("a"), agent("b")]), how: Stop::Orderly },
+            r#"{"kind":"stop","agents":["a","b"],"how":"orderly"}"#,
+        );
+        check(Request::Stop { agents: None, how: Stop::AtOnce }, r#"{"kind":"stop","all":true,"how":"at_once"}"#);
+        check(Request::Complete { phase: None }, r#"{"kind":"complete","phase":null}"#);
+        check(Request::Complete { phase: Some("p".to_owned()) }, r#"{"kind":"complete","phase":"p"}"#);
+        check(
+            Request::Grant { agent: agent("a"), pattern: Pattern::new("src/*.rs").unwrap() },
+            r#"{"kind":"grant","agent":"a","pattern":"src/*.rs"}"#,
+        );
+        check(Request::Checkpoint { agent: Some(agent("a")) }, r#"{"kind":"checkpoint","agent":"a"}"#);
         let wish = Wish::Keep { keep: agent("a"), terminate: agent("b") };
         check(
             Request::Resolve { conflict: Some(ConflictId(3)), wish },
@@ -221,6 +369,10 @@ mod tests {
         check(r#"{"version":1,"request":{"kind":"reboot"}}"#, "unknown_kind");
         check(r#"{"version":1,"request":{"kind":"release_locks"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"release_locks","agent":"../x"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"stop","how":"orderly"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"stop","all":true,"agents":["a"],"how":"orderly"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"stop","all":true,"how":"gently"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"grant","agent":"a","pattern":"../x"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a","terminate":"b","wait":true}}"#, "bad_request");
         assert_eq!(read_request(br#"{"version":1,"new":1,"request":{"kind":"status","more":1}}"#), Ok(Request::Status));
@@ -228,11 +380,26 @@ mod tests {
 
     #[test]
     fn answers_survive_the_wire() {
+        let commit = || ObjectId::from_hex(&"ab".repeat(20)).unwrap();
         for answer in [
             Ok(Reply::Status { run: serde_json::json!({"run": "r"}) }),
             Ok(Reply::Conflicts { conflicts: serde_json::json!([]) }),
             Ok(Reply::Resolved { conflict: ConflictId(1) }),
             Ok(Reply::Releasing { agent: agent("a") }),
+            Ok(Reply::Stopping { agents: Stopping::ALL.map(|stopping| (agent("a"), stopping)).to_vec() }),
+            Ok(Reply::Granted { from: Granting::Now }),
+            Ok(Reply::Granted { from: Granting::NextAttempt }),
+            Ok(Reply::Completing(Completing { skipped: vec![agent("a")], running: vec![] })),
+            Ok(Reply::Checkpointed {
+                checkpoints: [
+                    Frozen::Commit(commit()),
+                    Frozen::Unchanged(None),
+                    Frozen::Unchanged(Some(commit())),
+                    Frozen::Failed("disk full".to_owned()),
+                ]
+                .map(|outcome| Checkpoint { id: AttemptId { agent: agent("a"), attempt: Attempt(2) }, outcome })
+                .to_vec(),
+            }),
         ] {
             assert_eq!(read_reply(&write_reply(&answer)), Some(answer));
         }

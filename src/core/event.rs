@@ -5,6 +5,7 @@
 
 use super::call::{CallId, Refusal, Target};
 use super::change::{Change, ObjectId};
+use super::claim::Pattern;
 use super::conflict::{ConflictId, Verification, Wish};
 use super::effect::{Part, PlaceIntent, Purpose};
 use super::facts::PathFacts;
@@ -12,6 +13,7 @@ use super::ids::{AgentId, AttemptId};
 use super::path::RepoPath;
 use super::reason::{Exit, Interrupt};
 use super::record::{ProcessId, Summary};
+use super::steer::Stop;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Event {
     /// what can start, what is over, what is due. The driver sends it after every batch of other
     /// events until the step that comes back is empty.
     Turn,
-    /// A signal asked the supervisor to stop. The first stops in order, the second at once.
+    /// A signal, or a person from elsewhere, asked the supervisor to stop. The first stops in order, the second at once.
     Interrupted(Interrupt),
 
     /// Answer to `Prepare`.
@@ -60,6 +62,14 @@ pub enum Event {
     ReleaseAsked { agent: AgentId },
     /// The run was taken up again (`RunResumed` is applied), and nothing is left of the trees of before.
     Resumed,
+    /// Somebody wants these agents stopped.
+    StopAsked { agents: Vec<AgentId>, how: Stop },
+    /// Somebody wants nothing more started, of this phase or at all.
+    CompleteAsked { phase: Option<usize> },
+    /// Somebody wants a checkpoint now, of this agent or of all that run.
+    CheckpointAsked { agent: Option<AgentId> },
+    /// Somebody wants an agent to be let write more.
+    GrantAsked { agent: AgentId, pattern: Pattern },
     /// Answer to `CheckConflict`.
     ConflictChecked { conflict: ConflictId, outcome: Verification },
 

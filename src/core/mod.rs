@@ -24,6 +24,7 @@ pub mod path;
 pub(crate) mod queue;
 pub mod reason;
 pub mod record;
+pub mod steer;
 pub mod supervisor;
 pub mod verdict;
 pub mod view;

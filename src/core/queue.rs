@@ -162,6 +162,14 @@ impl Queue {
         self.reserving.iter().map(|&(by, _)| by).take_while(|&by| by < seat).find(|&by| reserves(by))
     }
 
+    /// The first in line, other than `seat`, whose reserved locks exclude this claim.
+    pub(crate) fn reserved_from(&self, look: &Look<'_>, seat: Seat, claim: &Claim) -> Option<Seat> {
+        let excludes = |by: Seat| {
+            by != seat && (look.claim(by).excludes(claim) || (look.extra)(by).iter().any(|path| claim.locks(path)))
+        };
+        self.reserving.iter().map(|&(by, _)| by).find(|&by| excludes(by))
+    }
+
     /// Lets an agent join its line.
     pub(crate) fn join(&mut self, seat: Seat) {
         let line = self.line_of[seat];

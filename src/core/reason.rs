@@ -167,6 +167,8 @@ pub enum EndReason {
     },
     /// `max_failures`, `max_tokens` or `stop_at` was reached before it started.
     LimitReached(Limit),
+    /// Somebody wanted nothing more started, of its phase or at all.
+    Closed,
 }
 
 impl WaitReason {
@@ -213,7 +215,9 @@ impl EndReason {
             | Self::Outranked { .. }
             | Self::SupervisorDied
             | Self::ShimLost => State::Terminated,
-            Self::DependencyFailed { .. } | Self::PhaseFailed { .. } | Self::LimitReached(_) => State::Skipped,
+            Self::DependencyFailed { .. } | Self::PhaseFailed { .. } | Self::LimitReached(_) | Self::Closed => {
+                State::Skipped
+            }
         }
     }
 
@@ -288,7 +292,7 @@ impl Exit {
     }
 }
 
-/// What interrupted the run.
+/// What interrupted the run, and the code it exits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupt {
     /// SIGHUP; the run exits with 129.
@@ -297,4 +301,6 @@ pub enum Interrupt {
     Interrupt,
     /// SIGTERM; 143.
     Terminate,
+    /// `supervise stop --all`; 143 as well.
+    Asked,
 }

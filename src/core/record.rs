@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::call::{RefusedPath, Touch};
 use super::change::{Attribution, Change, ObjectId};
+use super::claim::Pattern;
 use super::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use super::effect::{Ending, Part, PlaceIntent, Purpose};
 use super::ids::{AgentId, AttemptId, RunId, RunnerName, Slot};
@@ -14,6 +15,7 @@ use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
 use super::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
+use super::steer::Stop;
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,20 @@ pub enum Fact {
     /// A second interrupt: what still runs is killed.
     KillRequested {
         by: Interrupt,
+    },
+    /// Nothing more of this phase is started; what runs may finish.
+    PhaseStopRequested {
+        phase: usize,
+    },
+    /// Somebody stopped an agent that was running: there is no further attempt.
+    AgentStopRequested {
+        agent: AgentId,
+        how: Stop,
+    },
+    /// What this pattern matches belongs to the agent's exclusive claim from here on.
+    Granted {
+        agent: AgentId,
+        pattern: Pattern,
     },
     RunnerPaused {
         runner: RunnerName,
@@ -264,6 +280,8 @@ pub enum StopCause {
     Interrupt(Interrupt),
     /// What runs may finish.
     Limit(Limit),
+    /// Somebody wanted it so; what runs may finish.
+    Complete,
 }
 
 /// A process, safe against the reuse of its number: signals go only to what still is all three.
@@ -349,6 +367,8 @@ pub enum Lockings {
     Late,
     /// `on_undeclared = "claim"`.
     Claimed,
+    /// It was granted to the agent while the attempt ran.
+    Granted,
     /// It won a conflict, and the loser is gone.
     Won,
 }

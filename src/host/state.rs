@@ -161,6 +161,12 @@ impl RunDir {
         self.path.join("journal.jsonl")
     }
 
+    /// What a run without a terminal prints.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.path.join("run.log")
+    }
+
     /// What the records of the journal are applied to.
     #[must_use]
     pub fn plan(&self) -> PathBuf {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::wire::{Wire, mirrored, via};
 use crate::core::call::{RefusedPath, Touch};
 use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
+use crate::core::claim::Pattern;
 use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use crate::core::effect::{Ending, Part, PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
@@ -25,6 +26,7 @@ use crate::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, RequeueReason, RunOpened, RunOutcome,
     StopCause, Summary, Trouble, Usage, Write,
 };
+use crate::core::steer::Stop;
 
 mirrored! {
     Fact => FactForm, RunOpened => RunOpenedForm, Layers => LayersForm, ProcessId => ProcessIdForm, Summary => SummaryForm, Usage => UsageForm, RateLimit => RateLimitForm, Need => NeedForm, Write => WriteForm, Change => ChangeForm, Entry => EntryForm, Attribution => AttributionForm, Fate => FateForm, AttemptId => AttemptIdForm, PlaceIntent => PlaceIntentForm, Purpose => PurposeForm, Part => PartForm, Ending => EndingForm,
@@ -54,6 +56,21 @@ enum FactForm {
     KillRequested {
         #[serde(with = "via")]
         by: Interrupt,
+    },
+    PhaseStopRequested {
+        phase: usize,
+    },
+    AgentStopRequested {
+        #[serde(with = "via")]
+        agent: AgentId,
+        #[serde(with = "via")]
+        how: Stop,
+    },
+    Granted {
+        #[serde(with = "via")]
+        agent: AgentId,
+        #[serde(with = "via")]
+        pattern: Pattern,
     },
     RunnerPaused {
         #[serde(with = "via")]

@@ -81,6 +81,7 @@ enum BusyReasonForm {
 enum LockingsForm {
     Late,
     Claimed,
+    Granted,
     Won,
 }
 

@@ -54,6 +54,7 @@ keyed!(under_after, after, crate::core::reason::EndReason);
 enum StopCauseForm {
     Interrupt(#[serde(with = "via")] Interrupt),
     Limit(#[serde(with = "via")] Limit),
+    Complete,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,6 +208,7 @@ enum EndReasonForm {
         phase: usize,
     },
     LimitReached(#[serde(with = "under_limit")] Limit),
+    Closed,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -264,6 +266,7 @@ enum InterruptForm {
     Hangup,
     Interrupt,
     Terminate,
+    Asked,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -19,6 +19,7 @@ use crate::core::ids::{AgentId, Attempt, RunId, RunnerName, Slot};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
+use crate::core::steer::Stop;
 
 /// A type of the core that has a form in the journal. (The core itself knows no serde.)
 pub(super) trait Wire: Sized {
@@ -173,6 +174,8 @@ text! {
         |t: &str| u32::from_str_radix(t, 8).ok().and_then(Mode::from_bits);
     Timestamp: "a time of RFC 3339", |v: &Timestamp, out: S| out.collect_str(&format_args!("{v:.3}")),
         |t: &str| t.parse().ok();
+    Stop: "a way to stop", |v: &Stop, out: S| out.serialize_str(v.as_str()),
+        |t: &str| Stop::ALL.into_iter().find(|s| s.as_str() == t);
     State: "a state", |v: &State, out: S| out.serialize_str(v.as_str()),
         |t: &str| State::ALL.into_iter().find(|s| s.as_str() == t);
 }

@@ -47,6 +47,17 @@ pub fn checked(found: &Checked<'_>) -> String {
     lines.join("\n")
 }
 
+/// What adding an agent to a session comes to; `next` is the agent's id, `analysis` what concerns it.
+#[must_use]
+pub fn added(found: &Checked<'_>) -> String {
+    let count = plural(found.plan.agents.len(), "agent", "agents");
+    let mut lines = vec![format!("{} added to {}, which has {count} now", found.next, printable(found.session))];
+    lines.extend(section(found, "Contested: these wait for each other", contests(found)));
+    lines.extend(section(found, "Duplicates", duplicates(found)));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
 fn headline(found: &Checked<'_>) -> String {
     let name = found.palette.paint(Tone::Heading, printable(found.session));
     let agents = plural(found.plan.agents.len(), "agent", "agents");
@@ -202,6 +213,25 @@ pub struct CheckDocument {
     /// The list of contests is not complete.
     pub contested_truncated: bool,
     pub duplicates: Vec<DuplicateDocument>,
+}
+
+/// What `register --format json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct AddedDocument {
+    version: u32,
+    id: String,
+    file: String,
+    contested: Vec<ContestDocument>,
+    duplicates: Vec<DuplicateDocument>,
+}
+
+impl AddedDocument {
+    /// `analysis`: what concerns the agent.
+    #[must_use]
+    pub fn of(id: &str, file: &std::path::Path, plan: &Plan, analysis: &Analysis) -> Self {
+        let CheckDocument { contested, duplicates, .. } = CheckDocument::valid(plan, analysis, &[]);
+        Self { version: 1, id: id.to_owned(), file: file.display().to_string(), contested, duplicates }
+    }
 }
 
 /// One mistake or doubt. `line` and `column` count from 1.

@@ -21,8 +21,9 @@ use crate::core::effect::Part;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
-use crate::core::reason::{EndReason, WaitReason};
+use crate::core::reason::{EndReason, Interrupt, WaitReason};
 use crate::core::record::{Admission, Fact, Layers, Lockings, Record, RunOpened, RunOutcome, StopCause, Trouble};
+use crate::core::steer::Stop;
 
 /// Columns of the agent's id; longer ids are cut.
 const MAX_ID: usize = 32;
@@ -157,15 +158,33 @@ impl EventLines {
                 self.named_phase(*phase).map(|name| run_line(tone, "phase", format!("{name} {end}")))
             }
             Fact::StopRequested { by: StopCause::Interrupt(by) } => {
-                let text = format!("{}: ending what runs; once more kills it", interrupt_text(*by));
+                let harder = if *by == Interrupt::Asked { "--force" } else { "once more" };
+                let text = format!("{}: ending what runs; {harder} kills it", interrupt_text(*by));
                 Some(run_line(Tone::Warning, "stopping", text))
             }
             Fact::StopRequested { by: StopCause::Limit(limit) } => {
                 let text = format!("{} is reached: nothing more is started", limit_text(*limit));
                 Some(run_line(Tone::Warning, "stopping", text))
             }
+            Fact::StopRequested { by: StopCause::Complete } => {
+                let text = "supervise complete: nothing more is started, what runs may finish";
+                Some(run_line(Tone::Warning, "stopping", text.to_owned()))
+            }
+            Fact::PhaseStopRequested { phase } => {
+                let text = format!("supervise complete: nothing more of {} is started", self.setting.phase(*phase));
+                Some(run_line(Tone::Warning, "stopping", text))
+            }
+            Fact::AgentStopRequested { agent, how: Stop::Graceful } => {
+                let details = "by hand: this attempt may finish, and is the last one".to_owned();
+                Some(Line { who: agent.to_string(), tone: Tone::Warning, verb: "stopping", details })
+            }
+            Fact::Granted { agent, pattern } => {
+                let details = format!("{} joins its claim, by hand", printable(pattern.as_str()));
+                Some(Line { who: agent.to_string(), tone: Tone::Active, verb: "granted", details })
+            }
             Fact::KillRequested { by } => {
-                Some(run_line(Tone::Bad, "killing", format!("{} again: killing what runs", interrupt_text(*by))))
+                let again = if *by == Interrupt::Asked { "--force" } else { "again" };
+                Some(run_line(Tone::Bad, "killing", format!("{} {again}: killing what runs", interrupt_text(*by))))
             }
             Fact::RunnerPaused { runner, until } => {
                 let text = format!("{}: rate limit until {}", printable(runner.as_str()), self.setting.clock(*until));

@@ -20,6 +20,7 @@ pub mod resolved;
 pub mod runs;
 pub mod salvage;
 pub mod status;
+pub mod steer;
 pub mod style;
 pub mod table;
 pub mod text;

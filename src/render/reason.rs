@@ -90,6 +90,7 @@ pub fn end_kind(reason: &EndReason) -> &'static str {
         EndReason::DependencyFailed { .. } => "dependency_failed",
         EndReason::PhaseFailed { .. } => "phase_failed",
         EndReason::LimitReached(_) => "limit_reached",
+        EndReason::Closed => "closed",
     }
 }
 
@@ -149,6 +150,7 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::ShimLost => "its shim died, and what was left of it was ended".to_owned(),
         EndReason::DependencyFailed { on } => format!("{on} did not complete"),
         EndReason::PhaseFailed { phase } => format!("phase {} did not complete", setting.phase(*phase)),
+        EndReason::Closed => "nothing more was to be started (supervise complete)".to_owned(),
         EndReason::LimitReached(limit) => format!("{} was reached before it started", limit_text(*limit)),
     }
 }
@@ -345,6 +347,7 @@ pub fn interrupt_text(by: Interrupt) -> &'static str {
         Interrupt::Hangup => "SIGHUP",
         Interrupt::Interrupt => "SIGINT",
         Interrupt::Terminate => "SIGTERM",
+        Interrupt::Asked => "supervise stop",
     }
 }
 

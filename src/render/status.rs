@@ -39,7 +39,8 @@ pub struct Commands {
 
 impl Commands {
     /// The command with this verb and what belongs to it.
-    pub(super) fn call(&self, verb: &str) -> String {
+    #[must_use]
+    pub fn call(&self, verb: &str) -> String {
         format!("{} {verb}{}", self.supervise, self.run)
     }
 }

@@ -8,6 +8,7 @@
 //! names: itself, prompt files, and the directories of an `each`.
 
 pub mod analysis;
+pub mod append;
 mod brief;
 mod build;
 mod depend;

@@ -2,6 +2,7 @@
 //! socket, and peers that behave in every wrong way.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
+mod background;
 mod complete;
 mod dead;
 mod diff;
@@ -10,6 +11,7 @@ mod live;
 mod protocol;
 mod runs;
 mod salvage;
+mod steer;
 #[path = "../e2e/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole program")]
 mod support;

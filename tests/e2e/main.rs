@@ -13,6 +13,7 @@ mod model;
 mod options;
 #[path = "../support/real.rs"]
 mod real;
+mod register;
 mod resume;
 mod run;
 mod support;

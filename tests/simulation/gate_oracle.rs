@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use supervise::core::agent::{AgentPlan, OnConflict, OnOutsideEdit, OnUndeclared, Plan};
-use supervise::core::claim::Pattern;
+use supervise::core::claim::{Claim, Pattern};
 use supervise::core::conflict::{Decider, Found, Resolution};
 use supervise::core::effect::{Effect, Part, Purpose};
 use supervise::core::ids::{AgentId, AttemptId};
@@ -53,6 +53,7 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Gate {
     plans: BTreeMap<AgentId, AgentPlan>,
+    granted: BTreeSet<(AgentId, String)>,
     on: bool,
     added: BTreeMap<AgentId, BTreeSet<RepoPath>>,
     living: BTreeMap<AgentId, Living>,
@@ -74,6 +75,7 @@ impl Gate {
             conflicts: Vec::new(),
             writes: BTreeMap::new(),
             outside: Vec::new(),
+            granted: BTreeSet::new(),
         }
     }
 
@@ -84,6 +86,17 @@ impl Gate {
         a.excludes(b)
             || ours.iter().any(|path| b.locks(path) || theirs.contains(path))
             || theirs.iter().any(|path| a.locks(path))
+    }
+
+    pub(crate) fn granted(&mut self, agent: &AgentId, pattern: &Pattern) {
+        self.plans.get_mut(agent).unwrap().claim.exclusive.push(pattern.clone());
+        self.granted.insert((agent.clone(), pattern.as_str().to_owned()));
+    }
+
+    /// Has this agent, living, a lock on a path of this pattern?
+    pub(crate) fn meets(&self, agent: &AgentId, pattern: &Pattern) -> bool {
+        let asked = Claim { exclusive: vec![pattern.clone()], ..Claim::default() };
+        self.plans[agent].claim.excludes(&asked) || self.extras(agent).iter().any(|path| pattern.matches(path))
     }
 
     /// Single paths that an agent has, or will have, beside its claim.
@@ -273,6 +286,11 @@ impl Gate {
         let plan = &self.plans[&id.agent];
         match how {
             Lockings::Late => assert!(covers(&plan.claim.late, at), "late_locks_are_of_late_claims: {id} {at}"),
+            Lockings::Granted => {
+                let granted =
+                    |(agent, text): &(AgentId, String)| *agent == id.agent && Pattern::new(text).unwrap().matches(at);
+                assert!(self.granted.iter().any(granted), "who_locks_by_grant_was_granted_it: {id} {at}");
+            }
             Lockings::Claimed => assert_eq!(plan.on_undeclared, OnUndeclared::Claim, "{id} {at}"),
             Lockings::Won => {
                 let won = |seen: &&Seen| seen.found.writer == *id && seen.found.path == *at;

@@ -15,5 +15,6 @@ mod plan;
 mod rules;
 mod scale;
 mod seeds;
+mod steer_rules;
 mod story;
 mod world;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use supervise::core::agent::{AgentPlan, OnDependencyFailure, Plan};
+use supervise::core::claim::Pattern;
 use supervise::core::effect::{Effect, Part};
 use supervise::core::event::Event;
 use supervise::core::ids::{AgentId, AttemptId, RunnerName, Slot};
@@ -16,7 +17,9 @@ use supervise::core::view::{RunState, RunView, Why};
 use super::gate_oracle::Gate;
 
 pub(crate) struct Oracle {
+    /// With what was granted since.
     plan: Plan,
+    original: Plan,
     ranked: Vec<usize>,
     leases: BTreeMap<AgentId, (AttemptId, Slot)>,
     started: BTreeMap<AttemptId, u32>,
@@ -30,6 +33,9 @@ pub(crate) struct Oracle {
     retries: BTreeMap<AgentId, u32>,
     open_phase: Option<usize>,
     stopped: Option<StopCause>,
+    /// Agents and phases of which nothing more is to be started.
+    last: BTreeSet<AgentId>,
+    closing: BTreeSet<usize>,
     intended: BTreeSet<(AttemptId, Part)>,
     frozen: BTreeSet<AttemptId>,
     checkpointing: BTreeSet<AttemptId>,
@@ -45,6 +51,7 @@ impl Oracle {
         ranked.sort_by_key(|&i| plan.agents[i].rank);
         Self {
             plan: plan.clone(),
+            original: plan.clone(),
             ranked,
             leases: BTreeMap::new(),
             started: BTreeMap::new(),
@@ -58,6 +65,8 @@ impl Oracle {
             retries: BTreeMap::new(),
             open_phase: None,
             stopped: None,
+            last: BTreeSet::new(),
+            closing: BTreeSet::new(),
             intended: BTreeSet::new(),
             frozen: BTreeSet::new(),
             checkpointing: BTreeSet::new(),
@@ -79,6 +88,9 @@ impl Oracle {
             Fact::PhaseOpened { phase } => self.phase_opened(*phase),
             Fact::PhaseEnded { phase, completed } => self.phase_ended(*phase, *completed),
             Fact::StopRequested { by } => self.stopped = Some(*by),
+            Fact::PhaseStopRequested { phase } => drop(self.closing.insert(*phase)),
+            Fact::AgentStopRequested { agent, .. } => drop(self.last.insert(agent.clone())),
+            Fact::Granted { agent, pattern } => self.granted(agent, pattern),
             Fact::RunnerPaused { runner, .. } => drop(self.paused.insert(runner.clone())),
             Fact::RunnerResumed { runner } => drop(self.paused.remove(runner)),
             Fact::AgentWaits { agent, .. } => drop(self.in_backoff.remove(agent)),
@@ -88,7 +100,11 @@ impl Oracle {
                 self.dirty.insert(id.agent.clone());
             }
             Fact::AttemptStarted { id, .. } => {
-                assert!(self.stopped.is_none(), "nothing_starts_after_a_stop: {id}");
+                assert!(self.stopped.is_none() && !self.last.contains(&id.agent), "nothing_starts_after_a_stop: {id}");
+                assert!(
+                    !self.closing.contains(&self.plan_of(&id.agent).rank.phase),
+                    "nothing_starts_after_a_stop: {id}"
+                );
                 *self.started.entry(id.clone()).or_default() += 1;
                 self.ever_started.insert(id.agent.clone());
             }
@@ -192,7 +208,7 @@ impl Oracle {
     }
 
     fn replay(&self, now: Moment, supervisor: &Supervisor, log: &[Record]) {
-        let mut fresh = Supervisor::new(self.plan.clone());
+        let mut fresh = Supervisor::new(self.original.clone());
         for record in log {
             fresh.apply(record);
         }
@@ -238,6 +254,16 @@ impl Oracle {
         }
         assert_eq!(completed, all, "a_phase_completes_if_all_its_agents_do");
         self.open_phase = None;
+    }
+
+    /// It is nobody else's at that moment.
+    fn granted(&mut self, agent: &AgentId, pattern: &Pattern) {
+        let of_plan = self.plan.agents.iter_mut().find(|plan| plan.id == *agent).unwrap();
+        of_plan.claim.exclusive.push(pattern.clone());
+        self.gate.granted(agent, pattern);
+        for other in self.leases.keys().filter(|other| *other != agent) {
+            assert!(!self.gate.meets(other, pattern), "what_is_granted_is_free: {agent} {pattern:?}, of {other}");
+        }
     }
 
     fn opened(&mut self, id: &AttemptId, slot: Slot) {

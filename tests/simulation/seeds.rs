@@ -11,6 +11,7 @@ use supervise::core::claim::Pattern;
 use supervise::core::conflict::{ConflictId, Wish};
 use supervise::core::event::{Event, PlaceRefusal};
 use supervise::core::moment::Moment;
+use supervise::core::steer::Stop;
 
 use super::calls::Call;
 
@@ -225,7 +226,20 @@ fn gated(random: &mut Random, mut made: Scenario) -> Scenario {
         let at = Moment(random.below(60_000));
         let other =
             |random: &mut Random| agents[usize::try_from(random.below(agents.len() as u64)).unwrap()].id.clone();
-        let event = match random.below(6) {
+        let event = match random.below(10) {
+            6 => Event::StopAsked {
+                agents: vec![other(random)],
+                how: Stop::ALL[usize::try_from(random.below(3)).unwrap()],
+            },
+            7 if random.percent(30) => {
+                let phase = random.percent(80).then(|| usize::try_from(random.below(3)).unwrap());
+                Event::CompleteAsked { phase }
+            }
+            9 => {
+                let file = some_files(random, 1).first().copied().unwrap_or("granted/**");
+                Event::GrantAsked { agent: other(random), pattern: Pattern::new(file).unwrap() }
+            }
+            8 => Event::CheckpointAsked { agent: random.percent(50).then(|| other(random)) },
             0 => Event::ReleaseAsked { agent: other(random) },
             1 => Event::ResolveAsked { conflict: None, wish: Wish::Wait },
             _ => {

@@ -23,6 +23,7 @@ use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::{DenialReason, EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON};
 use crate::core::record::{Admission, Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble, Write};
+use crate::core::steer::Stop;
 
 impl Supervisor {
     pub(super) fn answer(&self, now: Moment, event: &Event, step: &mut Step) {
@@ -144,8 +145,8 @@ impl Supervisor {
     fn prepared(&self, case: Case<'_>, outcome: &Preparation, step: &mut Step) {
         let id = case.live.id.clone();
         match outcome {
-            // The run stopped in the same moment: the next turn ends the attempt.
-            Preparation::Ready { .. } if self.stop.is_some() => {}
+            // Nothing more is started since this moment: the next turn ends the attempt.
+            Preparation::Ready { .. } if self.not_started(case.seat).is_some() => {}
             Preparation::Ready { dirty } => {
                 case.note(step, Fact::AttemptStarted { id: id.clone(), dirty: dirty.clone() });
                 step.ask(Effect::Spawn { id, slot: case.live.slot });
@@ -350,6 +351,8 @@ impl Supervisor {
             self.place(case, step);
         } else if let Some(by) = self.interrupted() {
             self.fail(case, &EndReason::Interrupted(by), step);
+        } else if self.agents[case.seat].stop > Some(Stop::Graceful) {
+            self.fail(case, &EndReason::Stopped, step);
         } else {
             let (id, slot) = (case.live.id.clone(), case.live.slot);
             case.note(step, Fact::VerifyStarted { id: id.clone() });
@@ -432,6 +435,10 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         | Event::OutsideWrite { .. }
         | Event::ResolveAsked { .. }
         | Event::ReleaseAsked { .. }
+        | Event::StopAsked { .. }
+        | Event::CompleteAsked { .. }
+        | Event::CheckpointAsked { .. }
+        | Event::GrantAsked { .. }
         | Event::ConflictChecked { .. } => None,
         Event::Prepared { id, .. }
         | Event::Spawned { id, .. }

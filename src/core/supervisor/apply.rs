@@ -32,6 +32,16 @@ impl Supervisor {
                 self.timers.clear(&Timer::StopAt);
             }
             Fact::KillRequested { by } => self.kill = Some(*by),
+            Fact::PhaseStopRequested { phase } => {
+                self.phases.closing.insert(*phase);
+            }
+            Fact::AgentStopRequested { agent, how } => {
+                if let Some(&seat) = self.seats.get(agent) {
+                    let stop = &mut self.agents[seat].stop;
+                    *stop = (*stop).max(Some(*how));
+                }
+            }
+            Fact::Granted { agent, pattern } => self.granted(agent, pattern),
             Fact::RunnerPaused { runner, until } => self.runner_paused(at, runner, *until),
             Fact::RunnerResumed { runner } => {
                 if let Some(known) = self.runners.get_mut(runner) {

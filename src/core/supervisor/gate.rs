@@ -72,6 +72,9 @@ impl Supervisor {
         let plan = self.agent_plan(case.seat);
         let path = &target.path;
         match self.verdict(case, plan, call.part, target, facts) {
+            Verdict::Own if self.by_grant(case.seat, case.live, path) => {
+                self.lock(case, target, Lockings::Granted, reply, step)
+            }
             Verdict::Own => {
                 // What it locked by itself has to be known before it changes; where it is, this does nothing.
                 reply.keep.extend(case.live.locked.contains(path).then(|| path.clone()));

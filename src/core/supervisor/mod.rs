@@ -15,11 +15,13 @@ mod apply;
 mod closing;
 mod contest;
 mod gate;
+mod grant;
 mod policy;
 mod release;
 mod resume;
 mod show;
 mod state;
+mod steer;
 mod timers;
 mod turn;
 
@@ -208,6 +210,10 @@ impl Supervisor {
             Event::OutsideWrite { paths } => self.outside_write(now, paths, &mut step),
             Event::ResolveAsked { conflict, wish } => self.resolve_asked(now, *conflict, wish, &mut step),
             Event::ReleaseAsked { agent } => self.release_asked(now, agent, &mut step),
+            Event::StopAsked { agents, how } => self.stop_asked(now, agents, *how, &mut step),
+            Event::CompleteAsked { phase } => self.complete_asked(now, *phase, &mut step),
+            Event::CheckpointAsked { agent } => self.checkpoint_asked(now, agent.as_ref(), &mut step),
+            Event::GrantAsked { agent, pattern } => self.grant_asked(now, agent, pattern, &mut step),
             Event::ConflictChecked { conflict, outcome } => self.conflict_checked(now, *conflict, outcome, &mut step),
             answer => self.answer(now, answer, &mut step),
         }

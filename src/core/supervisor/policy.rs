@@ -75,7 +75,7 @@ impl Supervisor {
 
     /// Will the agent be tried again after an attempt that ended for this reason?
     pub(super) fn tries_again(&self, seat: Seat, live: &Live, reason: &EndReason) -> bool {
-        if self.stop.is_some() {
+        if self.not_started(seat).is_some() || self.agents[seat].stop.is_some() {
             return false;
         }
         if *reason == EndReason::RateLimited {

@@ -48,7 +48,7 @@ impl Supervisor {
             _ => return None,
         };
         let plan = self.agent_plan(seat);
-        if self.stop.is_some() {
+        if self.not_started(seat).is_some() {
             return Some(WaitReason::Stopping);
         }
         if !self.phases.is_open(plan.rank.phase) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::core::agent::Plan;
 use crate::core::call::RefusedPath;
 use crate::core::change::{Attribution, ObjectId};
+use crate::core::claim::Pattern;
 use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use crate::core::effect::{PlaceIntent, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId, Slot};
@@ -17,6 +18,7 @@ use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
 use crate::core::reason::{DenialReason, EndReason, Exit};
 use crate::core::record::{Admission, Fate, Need, ProcessId, Usage, Write};
+use crate::core::steer::Stop;
 use crate::core::view::VerifyView;
 
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub(super) struct AgentRun {
     pub(super) added: BTreeSet<RepoPath>,
     /// How often it went back to the queue because of others.
     pub(super) requeues: u32,
+    /// How somebody stopped it while it ran.
+    pub(super) stop: Option<Stop>,
     pub(super) latest: Latest,
 }
 
@@ -99,6 +103,8 @@ pub(super) struct Live {
     pub(super) locked: BTreeSet<RepoPath>,
     /// Paths that it may write without a lock.
     pub(super) admitted: BTreeMap<RepoPath, Admission>,
+    /// What joined its claim since it began.
+    pub(super) granted: Vec<Pattern>,
     /// Both, save what git ignores: nobody else may lock any of these while it lives.
     pub(super) held: BTreeSet<RepoPath>,
     /// Conflicts that it caused and that nobody has decided yet.
@@ -158,6 +164,7 @@ impl AgentRun {
             salvage: Vec::new(),
             added: BTreeSet::new(),
             requeues: 0,
+            stop: None,
             latest: Latest::default(),
         }
     }
@@ -219,6 +226,7 @@ impl Live {
             held: added.clone(),
             locked: added,
             admitted: BTreeMap::new(),
+            granted: Vec::new(),
             contested: BTreeSet::new(),
         }
     }
@@ -277,6 +285,8 @@ pub(super) struct Phases {
     pub(super) failed: Vec<usize>,
     /// The phase whose failure stops the later ones.
     pub(super) stopped_by: Option<usize>,
+    /// Of which nothing more is started, by somebody's wish.
+    pub(super) closing: BTreeSet<usize>,
 }
 
 impl Phases {
@@ -286,7 +296,7 @@ impl Phases {
             left[agent.rank.phase] += 1;
         }
         let failed = vec![0; left.len()];
-        Self { current: 0, is_open: false, left, failed, stopped_by: None }
+        Self { current: 0, is_open: false, left, failed, stopped_by: None, closing: BTreeSet::new() }
     }
 
     pub(super) fn all_ended(&self) -> bool {

@@ -101,22 +101,24 @@ impl Supervisor {
         step.note(now, Fact::StopRequested { by: StopCause::Limit(limit) });
     }
 
-    /// The run is stopping: what has not started never will.
+    /// The run, or a phase, is stopping: what has not started never will.
     fn end_waiting(&self, now: Moment, step: &mut Step) {
-        let reason = match self.stop {
-            None => return,
-            Some(StopCause::Interrupt(by)) => EndReason::Interrupted(by),
-            Some(StopCause::Limit(limit)) => EndReason::LimitReached(limit),
-        };
-        for (_, live) in self.all_live().filter(|(_, live)| live.stage == Stage::Preparing) {
-            self.end_agent(now, live, Some(reason.clone()), step);
+        if self.stop.is_none() && self.phases.closing.is_empty() {
+            return;
+        }
+        for (seat, live) in self.all_live().filter(|(_, live)| live.stage == Stage::Preparing) {
+            if let Some(reason) = self.not_started(seat) {
+                self.end_agent(now, live, Some(reason), step);
+            }
         }
         for &seat in &self.waiting {
-            self.end_waiting_agent(now, seat, reason.clone(), step);
+            if let Some(reason) = self.not_started(seat) {
+                self.end_waiting_agent(now, seat, reason, step);
+            }
         }
     }
 
-    fn end_waiting_agent(&self, now: Moment, seat: Seat, reason: EndReason, step: &mut Step) {
+    pub(super) fn end_waiting_agent(&self, now: Moment, seat: Seat, reason: EndReason, step: &mut Step) {
         let agent = self.agent_plan(seat).id.clone();
         step.note(now, Fact::AgentEnded { agent, state: reason.state(), reason: Some(reason) });
     }

@@ -77,15 +77,14 @@ impl Driver<'_> {
         if !self.layers.gate {
             return None;
         }
-        let plan = self.positions.get(&key.id.agent).and_then(|at| self.session.plan.agents.get(*at));
-        let claim = plan.map(|plan| &plan.claim).filter(|_| key.part == Part::Agent);
+        let claim = self.supervisor.attempt_claim(&key.id.agent).filter(|_| key.part == Part::Agent);
         let texts = |patterns: &[crate::core::claim::Pattern]| patterns.iter().map(PatternText::of).collect();
         let agent = key.part == Part::Agent;
         Some(GateTerms {
             workspace: self.workspace.clone(),
             forbidden: self.forbidden.clone(),
-            exclusive: claim.map(|claim| texts(&claim.exclusive)).unwrap_or_default(),
-            deny: claim.map(|claim| texts(&claim.deny)).unwrap_or_default(),
+            exclusive: claim.as_ref().map(|claim| texts(&claim.exclusive)).unwrap_or_default(),
+            deny: claim.as_ref().map(|claim| texts(&claim.deny)).unwrap_or_default(),
             own: if agent { self.supervisor.joined(&key.id.agent) } else { Vec::new() },
             protected: if agent { self.sight.protected.get(&key.id).cloned().unwrap_or_default() } else { Vec::new() },
             scratch: scratch_of(launch),

@@ -213,6 +213,7 @@ struct Driver<'o> {
     verifies: BTreeMap<AttemptId, trees::Verifying>,
     observer: &'o mut dyn Observer,
     snapshot_due: Option<Moment>,
+    owed: control::Owed,
     /// A thread whose answers will never come.
     died: Option<&'static str>,
     surveyed: bool,
@@ -306,6 +307,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         verifies: BTreeMap::new(),
         observer,
         snapshot_due: None,
+        owed: control::Owed::default(),
         died: None,
         surveyed: true,
         outcome: None,
@@ -399,14 +401,11 @@ impl Driver<'_> {
                 }
             };
             let mut events = Vec::new();
-            let mut owed = None;
             tokio::select! {
                 interrupt = signals.next() => events.push(Event::Interrupted(interrupt)),
                 () = wake => {}
                 asked = Control::next(control) => {
-                    let (event, answer) = self.asked(asked);
-                    events.extend(event);
-                    owed = Some(answer);
+                    events.extend(self.asked(asked));
                 }
                 news = inbox.recv() => {
                     // The driver holds a sender, so the channel never closes.
@@ -425,9 +424,7 @@ impl Driver<'_> {
             }
             events.extend(self.looked());
             self.turn(Vec::new(), events).await?;
-            if let Some(answer) = owed {
-                answer.pay();
-            }
+            self.owed.pay();
             if self.snapshot_due.is_some_and(|due| due <= self.now()) {
                 self.write_snapshot();
             }
@@ -491,6 +488,7 @@ impl Driver<'_> {
         let appended = failpoint::around(|| self.journal.append(&step.records, step.effects, wall))?;
         for entry in self.journal.entries(&step.records, wall) {
             self.supervisor.apply(&entry.record);
+            self.owed_checkpoint(&entry.record.fact);
             if let Fact::TreeEnded { id, summary, .. } = &entry.record.fact
                 && let Some(message) = &summary.message
             {

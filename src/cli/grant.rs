@@ -1,0 +1,59 @@
+//! `supervise grant`: adds to what an agent may write, while the run goes on.
+
+use super::look::{Look, LookError, RunArg, agent_id, pretty, print};
+use super::{Common, Exit, Failure, Format};
+use crate::control::{Reply, Request};
+use crate::core::claim::{Pattern, PatternError};
+use crate::render::steer;
+
+/// Let an agent that runs or waits write more, if nobody else has it locked or reserved
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct GrantArgs {
+    /// The agent
+    #[arg(value_name = "ID")]
+    pub agent: String,
+    /// What it may write too: a pattern as in `files`
+    #[arg(value_name = "PATTERN")]
+    pub pattern: String,
+    #[command(flatten)]
+    pub run: RunArg,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+const AFTER_HELP: &str = "\
+It holds to the end of the run, for further attempts too; the session file is not changed.
+
+Examples:
+  supervise grant api services/backend/main.py
+  supervise grant docs 'docs/**/*.md'";
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+enum GrantError {
+    #[error("`{}` is no pattern: {source}", .text.escape_debug())]
+    #[diagnostic(help("patterns are relative to the root of the repository, like `src/**/*.rs` or `docs/`"))]
+    Pattern { text: String, source: PatternError },
+}
+
+pub fn run(args: &GrantArgs, common: &Common) -> Result<Exit, Failure> {
+    let pattern = Pattern::new(&args.pattern);
+    let pattern = pattern
+        .map_err(|source| Failure::new(Exit::Invalid, GrantError::Pattern { text: args.pattern.clone(), source }))?;
+    grant(args, &pattern, common).map_err(LookError::fail)
+}
+
+fn grant(args: &GrantArgs, pattern: &Pattern, common: &Common) -> Result<Exit, LookError> {
+    let look = Look::at(common, &args.run)?;
+    let state = look.state()?;
+    let agent = agent_id(&args.agent, &state.view)?;
+    let wish = Request::Grant { agent: agent.clone(), pattern: pattern.clone() };
+    if let Reply::Granted { from } = look.wish(&wish)? {
+        print(match args.format {
+            Format::Human => steer::granted(&agent, pattern, from),
+            Format::Json => pretty(&steer::granted_document(&agent, pattern, from, &look.run)),
+        });
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,157 @@
+//! Adding an agent to the text of a session file.
+//!
+//! Invariant: every byte that was there stays as it was; what is added reads back as what was meant.
+//!
+//! Deliberately absent: whether the session is a good one with it, which loading tells.
+
+use toml_edit::{Array, DocumentMut, Item, Table, TomlError, value};
+
+/// What an `[[agent]]` section is to say.
+#[derive(Clone, Debug, Default)]
+pub struct NewAgent {
+    pub id: String,
+    pub name: Option<String>,
+    pub phase: Option<String>,
+    pub priority: Option<u8>,
+    pub work: Work,
+    pub files: Vec<String>,
+    pub late: Vec<String>,
+    pub reads: Vec<String>,
+    pub depends_on: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Work {
+    Prompt(String),
+    Command(Vec<String>),
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::Prompt(String::new())
+    }
+}
+
+/// The text with the agent at its end. Fails where the text is no TOML.
+pub fn append(text: &str, agent: &NewAgent) -> Result<String, TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    let mut table = table(agent);
+    if let Some(Item::Value(toml_edit::Value::Array(agents))) = document.get_mut("agent") {
+        // `agent = [{ … }]`: a section of its own would be a second `agent`.
+        agents.push(table.into_inline_table());
+        return Ok(document.to_string());
+    }
+    table.set_implicit(false);
+    let mut block = DocumentMut::new();
+    block.insert("agent", Item::ArrayOfTables([table].into_iter().collect()));
+    let (feed, block) = match text.find('\n') {
+        Some(at) if text[..at].ends_with('\r') => ("\r\n", block.to_string().replace('\n', "\r\n")),
+        _ => ("\n", block.to_string()),
+    };
+    let mut out = text.to_owned();
+    if !out.is_empty() && !out.ends_with('\n') {
+        out.push_str(feed);
+    }
+    if !out.is_empty() {
+        out.push_str(feed);
+    }
+    out.push_str(block.trim_start());
+    Ok(out)
+}
+
+fn table(agent: &NewAgent) -> Table {
+    let mut table = Table::new();
+    let mut put = |key: &str, item: Option<Item>| {
+        if let Some(item) = item {
+            table.insert(key, item);
+        }
+    };
+    let text = |text: &Option<String>| text.as_ref().map(value);
+    let list = |list: &[String]| (!list.is_empty()).then(|| value(list.iter().collect::<Array>()));
+    put("id", Some(value(&agent.id)));
+    put("name", text(&agent.name));
+    put("phase", text(&agent.phase));
+    put("priority", agent.priority.map(|priority| value(i64::from(priority))));
+    match &agent.work {
+        Work::Prompt(prompt) => put("prompt", Some(value(prompt))),
+        Work::Command(words) => put("command", list(words)),
+    }
+    put("files", list(&agent.files));
+    put("late", list(&agent.late));
+    put("reads", list(&agent.reads));
+    put("depends_on", list(&agent.depends_on));
+    table
+}
+
+/// An id made of a name: its letters and digits, in lower case, with dashes between the words.
+#[must_use]
+pub fn id_of(name: &str) -> String {
+    let mut id = String::new();
+    for c in name.chars() {
+        match c.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() => id.push(c),
+            _ if !id.is_empty() && !id.ends_with('-') => id.push('-'),
+            _ => {}
+        }
+    }
+    id.truncate(MAX_ID);
+    id.trim_end_matches('-').to_owned()
+}
+
+/// The most letters of an id.
+const MAX_ID: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent() -> NewAgent {
+        NewAgent {
+            id: "docs".to_owned(),
+            name: Some("The docs".to_owned()),
+            priority: Some(2),
+            work: Work::Prompt("Say \"hello\".\n{{id}}".to_owned()),
+            files: vec!["docs/**".to_owned()],
+            depends_on: vec!["api".to_owned(), "tag:x".to_owned()],
+            ..NewAgent::default()
+        }
+    }
+
+    fn check(before: &str, feed: &str) {
+        let after = append(before, &agent()).unwrap();
+        let added = after.strip_prefix(before).unwrap_or_else(|| panic!("{before:?} is still there: {after:?}"));
+        assert!(!feed.is_empty() && added.split_inclusive('\n').all(|line| line.ends_with(feed)), "{after:?}");
+        let read: toml::Table = after.parse().unwrap();
+        let agents = read["agent"].as_array().unwrap();
+        let last = agents.last().unwrap();
+        assert_eq!(last["id"].as_str(), Some("docs"));
+        assert_eq!(last["prompt"].as_str().map(|t| t.replace('\r', "")).as_deref(), Some("Say \"hello\".\n{{id}}"));
+        assert_eq!(last["depends_on"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_was_there_stays_to_the_last_byte() {
+        check("", "\n");
+        check("# mine\n[session]\nname  =  'x'   # odd\n\n[[agent]]\nid = \"a\"\nprompt='''\np'''\n", "\n");
+        check("[[agent]]\nid = \"a\"\n[defaults]\ntimeout = \"1m\" # no line feed", "\n");
+        check("[[agent]]\r\nid = \"a\"\r\n", "\r\n");
+        check("[[phase]]\nname = \"p\"\n[phase.defaults]\nretries = 1\n\n\n", "\n");
+    }
+
+    #[test]
+    fn a_list_of_agents_in_one_line_grows() {
+        let after = append("agent = [{ id = \"a\", prompt = \"p\" }] # all\n", &agent()).unwrap();
+        let read: toml::Table = after.parse().unwrap();
+        assert_eq!(read["agent"].as_array().unwrap().len(), 2);
+        assert!(after.starts_with("agent = [{ id = \"a\", prompt = \"p\" }") && after.contains("# all"), "{after}");
+        assert!(append("[[agent", &agent()).is_err());
+    }
+
+    #[test]
+    fn ids_are_made_of_names() {
+        for (name, id) in [("Backend API (v2)", "backend-api-v2"), ("  Ünïcode--x ", "n-code-x"), ("!", "")] {
+            assert_eq!(id_of(name), id);
+        }
+        assert_eq!(id_of(&"x".repeat(100)).len(), 64);
+    }
+}
