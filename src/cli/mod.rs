@@ -3,6 +3,7 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod alerts;
 pub mod check;
 pub mod conflicts;
 pub mod demo;

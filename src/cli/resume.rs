@@ -13,7 +13,7 @@ use crate::host::resume::{ResumeError, TakenUp};
 use crate::host::state::Hold;
 use crate::render::text::plural;
 
-use super::run::{Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
+use super::run::{Manner, Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
 use super::{Common, Exit, Failure, RunFormat};
 
 /// Go on with a run whose supervisor died, or that was interrupted
@@ -32,6 +32,9 @@ pub struct ResumeArgs {
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
+    /// Do not ring the terminal's bell, nor notify the desktop through it
+    #[arg(long)]
+    pub no_notify: bool,
     /// What standard output gets: a report, one JSON document, or every record as it is written
     #[arg(long, value_enum, default_value_t)]
     pub format: RunFormat,
@@ -76,8 +79,8 @@ fn help(error: &ResumeError) -> String {
 }
 
 pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
-    let prepared = prepare(args, common)?;
-    let done = supervise(prepared, !args.no_gate, args.format)?;
+    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+    let done = supervise(prepare(args, common)?, &manner)?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
 }

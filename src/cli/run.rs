@@ -14,7 +14,7 @@ use crate::core::effect::Telling;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
 use crate::core::moment::Moment;
 use crate::core::reason::Interrupt;
-use crate::core::record::{Layers, RunOutcome};
+use crate::core::record::{Layers, Record, RunOutcome};
 use crate::core::view::RunView;
 use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
@@ -22,14 +22,16 @@ use crate::host::control;
 use crate::host::driver::{self, DriverError, Earlier, Observer, Setup};
 use crate::host::gate::{self, GateProbe};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
-use crate::host::process;
+use crate::host::hooks::{self, Hooks};
+use crate::host::process::{self, Launcher};
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
 use crate::render::text::{shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, reason, report};
 use crate::runner::{self, RunnerError};
-use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
+use crate::session::{self, GitHooks, Origin, RunnerKind, Session, UserConfig};
 
+use super::alerts::Alerts;
 use super::progress::{Progress, palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
@@ -38,6 +40,7 @@ use super::{Common, Exit, Failure, RunFormat};
 /// Run a session: launch its agents and commit each one's changes separately
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// The session file; `-` is standard input
     #[arg(value_name = "SESSION", default_value = DEFAULT_SESSION)]
@@ -53,6 +56,9 @@ pub struct RunArgs {
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
+    /// Do not ring the terminal's bell, nor notify the desktop through it
+    #[arg(long)]
+    pub no_notify: bool,
     /// What standard output gets: a report, one JSON document, or every record as it is written
     #[arg(long, value_enum, default_value_t)]
     pub format: RunFormat,
@@ -79,9 +85,26 @@ pub struct Request {
     pub text: Option<&'static str>,
     pub select: SelectArgs,
     pub allow_dirty: bool,
+    pub manner: Manner,
+}
+
+/// How a run goes and is shown, whether it begins or goes on.
+#[derive(Debug)]
+pub struct Manner {
     /// Is the gate wanted?
     pub gate: bool,
+    /// What the person wants of every run.
+    pub user: UserConfig,
     pub format: RunFormat,
+}
+
+impl Manner {
+    /// With what the person's own file says.
+    pub(super) fn of(gate: bool, notify: bool, format: RunFormat) -> Result<Self, Failure> {
+        let mut user = user_config()?;
+        user.notify &= notify;
+        Ok(Self { gate, user, format })
+    }
 }
 
 /// A run that came to its end, with what rendering it needs.
@@ -158,14 +181,14 @@ fn dirty_text(claims: &[DirtyClaim]) -> String {
 }
 
 pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
+    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
     let done = execute(&Request {
         common: common.clone(),
         origin: origin(&args.session),
         text: None,
         select: args.select.clone(),
         allow_dirty: args.allow_dirty,
-        gate: !args.no_gate,
-        format: args.format,
+        manner,
     })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
@@ -181,6 +204,13 @@ pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
         RunOutcome::Interrupted(Interrupt::Interrupt) => Exit::Interrupted,
         RunOutcome::Interrupted(Interrupt::Terminate) => Exit::Terminated,
     }
+}
+
+/// What the person wants of every run.
+fn user_config() -> Result<UserConfig, Failure> {
+    let [config, home] = ["XDG_CONFIG_HOME", "HOME"].map(|name| std::env::var_os(name).map(PathBuf::from));
+    let path = session::config::path(config.as_deref(), home.as_deref());
+    path.map_or_else(|| Ok(UserConfig::default()), |path| session::config::load(&path)).map_err(Failure::session)
 }
 
 /// How long a thread that syncs the journal waits for more; then nothing wakes up any more.
@@ -204,7 +234,7 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     find_programs(&session, &workspace).map_err(unusable)?;
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
     let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier: None, entries: Vec::new() };
-    supervise(prepared, request.gate, request.format)
+    supervise(prepared, &request.manner)
 }
 
 /// The right to supervise; `what` says what for.
@@ -233,7 +263,7 @@ pub(super) struct Prepared {
 }
 
 /// Runs it to its end.
-pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Result<Done, Failure> {
+pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
     let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries } = prepared;
     let workspace = repository.workspace().to_owned();
@@ -243,14 +273,15 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
     }
     let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
     let cgroups = cgroup::probe().ok();
-    let gate = if gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
+    let gate = if manner.gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
     let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
     let setting = setting(&session, &repository, &clock, notes(&session, &facts, gate.as_ref()));
-    let mut display = Display::new(setting.clone(), session.plan.clone(), format, clock, &workspace);
+    let mut display = Display::new(setting.clone(), session.plan.clone(), manner, clock, &workspace);
     for entry in &entries {
-        display.progress.recall(&entry.record);
+        display.recall(&entry.record);
     }
     drop(entries);
+    let hooks = hooks_setup(manner, &session, &run, &run_dir, &workspace);
     let cookies = run_dir.path().join("watch");
     let setup = Setup {
         session,
@@ -268,8 +299,7 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
-    let finished = tokio::task::LocalSet::new().block_on(&runtime, driver::run(setup, &mut display));
-    display.progress.finish();
+    let finished = tokio::task::LocalSet::new().block_on(&runtime, supervised(setup, hooks, display));
     let finished = finished.map_err(|e| unusable(RunError::Driver(e)))?;
     Ok(Done {
         view: finished.view,
@@ -277,6 +307,43 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
         surveyed: finished.surveyed,
         setting,
         ended: clock.now(),
+    })
+}
+
+/// Runs the session; tells the display, and the hooks.
+async fn supervised(
+    setup: Setup,
+    hooks: Option<hooks::Setup>,
+    mut display: Display,
+) -> Result<driver::Finished, DriverError> {
+    let start = |hooks| Launcher::new(process::OWN_BINARY).and_then(|launcher| Hooks::start(launcher, hooks));
+    let started = hooks.map(start).transpose();
+    // As with a hook that fails: the run is what matters.
+    display.alerts.hooks = started.inspect_err(|error| tracing::warn!(%error, "hooks are not run")).ok().flatten();
+    let finished = driver::run(setup, &mut display).await;
+    display.progress.finish();
+    let view = finished.as_ref().ok().map(|finished| &finished.view);
+    let document = view.map(|view| display.document(view));
+    display.alerts.finish(view, document, &display.progress).await;
+    finished
+}
+
+/// The session's hooks and the person's own; `None`: there are none.
+fn hooks_setup(
+    manner: &Manner,
+    session: &Session,
+    run: &RunId,
+    run_dir: &RunDir,
+    workspace: &Path,
+) -> Option<hooks::Setup> {
+    let hooks: Vec<_> = session.hooks.iter().chain(&manner.user.hooks).cloned().collect();
+    (!hooks.is_empty()).then(|| hooks::Setup {
+        hooks,
+        run: run.clone(),
+        run_dir: run_dir.path().to_owned(),
+        workspace: workspace.to_owned(),
+        environment: std::env::vars_os().collect(),
+        bound: hooks::BOUND,
     })
 }
 
@@ -353,6 +420,7 @@ pub(super) fn from_here(repository: &Repository) -> (String, String) {
 /// Shows the run on standard error, and for `--format jsonl` every record on standard output.
 struct Display {
     progress: Progress,
+    alerts: Alerts,
     setting: Setting,
     plan: Plan,
     jsonl: bool,
@@ -362,10 +430,17 @@ struct Display {
 }
 
 impl Display {
-    fn new(setting: Setting, plan: Plan, format: RunFormat, clock: Clock, workspace: &Path) -> Self {
-        let jsonl = format == RunFormat::Jsonl;
+    fn new(setting: Setting, plan: Plan, manner: &Manner, clock: Clock, workspace: &Path) -> Self {
+        let jsonl = manner.format == RunFormat::Jsonl;
+        let alerts = Alerts::new(&plan, manner.user.notify);
         let workspace = format!("{}/", workspace.display());
-        Self { progress: Progress::new(setting.clone()), setting, plan, jsonl, clock, workspace }
+        Self { progress: Progress::new(setting.clone()), alerts, setting, plan, jsonl, clock, workspace }
+    }
+
+    /// Something that was a fact before this was shown.
+    fn recall(&mut self, record: &Record) {
+        self.progress.recall(record);
+        self.alerts.recall(record);
     }
 }
 
@@ -386,6 +461,7 @@ pub(super) fn doing(progress: &runner::Progress, workspace: &str) -> String {
 impl Observer for Display {
     fn recorded(&mut self, entry: &Entry) {
         self.progress.record(&entry.record);
+        self.alerts.recorded(entry, &self.setting, &self.progress);
         if self.jsonl
             && let Ok(line) = journal::event_line(entry)
         {

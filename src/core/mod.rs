@@ -8,6 +8,7 @@
 //! every system call (`host`, `shim`).
 
 pub mod agent;
+pub mod attention;
 pub mod attribution;
 pub mod call;
 pub mod change;

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: writing to a terminal and deciding on colours (`cli`).
 
+pub mod attention;
 pub mod check;
 pub mod conflict;
 pub mod conflicts;

@@ -276,7 +276,7 @@ pub fn refused_path(path: &RefusedPath) -> String {
     }
 }
 
-fn refused_paths(paths: &[RefusedPath]) -> String {
+pub(super) fn refused_paths(paths: &[RefusedPath]) -> String {
     some_of(&paths.iter().map(refused_path).collect::<Vec<_>>(), PATHS_SHOWN)
 }
 

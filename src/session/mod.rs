@@ -10,8 +10,10 @@
 pub mod analysis;
 mod brief;
 mod build;
+pub mod config;
 mod depend;
 mod each;
+pub mod hooks;
 pub mod kept;
 mod keys;
 mod load;
@@ -31,6 +33,8 @@ pub mod template;
 mod text;
 mod warn;
 
+pub use config::UserConfig;
+pub use hooks::{Hook, HookCommand, HookPoint};
 pub use load::{LoadOptions, Loaded, load, read, workspace_of};
 pub use plan::{GitHooks, Launch, Origin, RunnerKind, Session, VerifyIn, VerifyPlan};
 pub use problem::{Problem, SessionErrors, Severity};

@@ -8,6 +8,7 @@ mod examples;
 mod faults;
 mod gate;
 mod git;
+mod hooks;
 #[path = "../support/model/mod.rs"]
 mod model;
 mod options;
