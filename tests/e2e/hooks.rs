@@ -126,3 +126,38 @@ fn what_is_wrong_with_hooks_is_told_with_its_place_and_nothing_starts() {
     let output = repo.supervise().env("XDG_CONFIG_HOME", repo.tmp()).arg("run").arg(path).output().unwrap();
     Ended::of(&output).expect(0);
 }
+
+/// Runs the session with standard error on a terminal, and gives what came there.
+fn on_a_terminal(repo: &TestRepo, session: &str, args: &[&str], term: &str) -> String {
+    use std::io::Read as _;
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let mut command = repo.supervise();
+    command.arg("run").arg(repo.session(session)).args(args).env("TERM", term);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(pty.slave).spawn().unwrap();
+    // The child's end has to be the only one, or there is no end of file.
+    drop(command);
+    let mut said = Vec::new();
+    // Linux ends a terminal that nobody holds with EIO.
+    let _ = std::fs::File::from(pty.master).read_to_end(&mut said);
+    child.wait().unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_terminal_is_rung_at_the_end_and_where_a_person_is_needed_unless_told_not_to() {
+    let repo = TestRepo::new();
+    let session = format!("[session]\nname = \"night\"\n{}", sh("a", "echo $$ > a; echo y > README.md || true", ""));
+    let said = on_a_terminal(&repo, &session, &[], "xterm-256color");
+    let denied = "\u{1b}]9;a was refused README.md: supervise status a\u{7}\u{7}";
+    assert!(said.contains(denied), "{said:?}");
+    let end = "\u{1b}]9;supervise: night completed: 1 of 1 agent completed\u{7}\u{7}";
+    assert!(said.ends_with(end), "{said:?}");
+    let said = on_a_terminal(&repo, &session, &[], "dumb");
+    assert!(said.contains('\u{7}') && !said.contains("\u{1b}]9"), "the bell alone: {said:?}");
+    let said = on_a_terminal(&repo, &session, &["--no-notify"], "xterm-256color");
+    assert!(!said.contains('\u{7}'), "{said:?}");
+    configure(&repo, "notify = false\n");
+    let said = on_a_terminal(&repo, &session, &[], "xterm-256color");
+    assert!(!said.contains('\u{7}'), "{said:?}");
+    assert!(!repo.run(&session, &[]).stderr.contains('\u{7}'), "nor in a pipe");
+}
