@@ -5,6 +5,7 @@
 
 pub mod alerts;
 pub mod check;
+mod ci;
 pub mod conflicts;
 pub mod demo;
 pub mod doctor;

@@ -3,6 +3,8 @@
 //! Invariant: nothing of the old run's processes lives when its attempts are looked at; until then nothing is
 //! changed but a torn end of the journal.
 
+use std::path::PathBuf;
+
 use crate::core::ids::RunId;
 use crate::host::clock::Clock;
 use crate::host::driver::Earlier;
@@ -14,7 +16,7 @@ use crate::host::state::Hold;
 use crate::render::text::plural;
 
 use super::run::{Manner, Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
-use super::{Common, Exit, Failure, RunFormat};
+use super::{Common, Exit, Failure, RunFormat, ci};
 
 /// Go on with a run whose supervisor died, or that was interrupted
 ///
@@ -32,6 +34,9 @@ pub struct ResumeArgs {
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
+    /// Write the result as JUnit XML to FILE at the end
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Do not ring the terminal's bell, nor notify the desktop through it
     #[arg(long)]
     pub no_notify: bool,
@@ -79,8 +84,10 @@ fn help(error: &ResumeError) -> String {
 }
 
 pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
-    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
-    let done = supervise(prepare(args, common)?, &manner)?;
+    let done = ci::reported(args.junit.as_deref(), || {
+        let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+        supervise(prepare(args, common)?, &manner)
+    })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
 }

@@ -35,7 +35,7 @@ use super::alerts::Alerts;
 use super::progress::{Progress, palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
-use super::{Common, Exit, Failure, RunFormat};
+use super::{Common, Exit, Failure, RunFormat, ci};
 
 /// Run a session: launch its agents and commit each one's changes separately
 #[derive(Clone, Debug, clap::Args)]
@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
+    /// Write the result as JUnit XML to FILE at the end
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Do not ring the terminal's bell, nor notify the desktop through it
     #[arg(long)]
     pub no_notify: bool,
@@ -69,6 +72,7 @@ Examples:
   supervise run
   supervise run batch.toml --phase phase-1-backend -j 2
   supervise run - --format json < session.toml
+  supervise run --junit result.xml
 
 Exit codes:
   0  every agent COMPLETED          4  nothing was selected
@@ -181,15 +185,7 @@ fn dirty_text(claims: &[DirtyClaim]) -> String {
 }
 
 pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
-    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
-    let done = execute(&Request {
-        common: common.clone(),
-        origin: origin(&args.session),
-        text: None,
-        select: args.select.clone(),
-        allow_dirty: args.allow_dirty,
-        manner,
-    })?;
+    let done = ci::reported(args.junit.as_deref(), || attempt(args, common))?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
 }
@@ -204,6 +200,18 @@ pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
         RunOutcome::Interrupted(Interrupt::Interrupt) => Exit::Interrupted,
         RunOutcome::Interrupted(Interrupt::Terminate) => Exit::Terminated,
     }
+}
+
+fn attempt(args: &RunArgs, common: &Common) -> Result<Done, Failure> {
+    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+    execute(&Request {
+        common: common.clone(),
+        origin: origin(&args.session),
+        text: None,
+        select: args.select.clone(),
+        allow_dirty: args.allow_dirty,
+        manner,
+    })
 }
 
 /// What the person wants of every run.

@@ -13,11 +13,13 @@ pub mod conflicts;
 pub mod diagnostic;
 pub mod event;
 pub mod json;
+pub mod junit;
 pub mod reason;
 pub mod report;
 pub mod resolved;
 pub mod status;
 pub mod style;
+pub mod summary;
 pub mod text;
 
 use jiff::Timestamp;

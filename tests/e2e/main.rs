@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod alone;
+mod ci;
 mod codex;
 mod codex_gate;
 mod examples;
