@@ -590,7 +590,7 @@ fn kinds_agree_with_the_journal() {
         EndReason::Git { error: String::new() },
         EndReason::Hook { error: String::new() },
         EndReason::Timeout { after: Duration::ZERO },
-        EndReason::IdleTimeout { after: Duration::ZERO },
+        EndReason::IdleTimeout { after: Duration::ZERO, quiet: None },
         EndReason::Interrupted(Interrupt::Hangup),
         EndReason::Stopped,
         EndReason::ShimLost,

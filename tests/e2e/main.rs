@@ -12,6 +12,7 @@ mod git;
 mod hooks;
 #[path = "../support/model/mod.rs"]
 mod model;
+mod nights;
 mod options;
 #[path = "../support/real.rs"]
 mod real;
