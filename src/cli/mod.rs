@@ -14,6 +14,7 @@ pub mod init;
 pub mod logs;
 pub mod look;
 pub mod progress;
+mod rehearse;
 pub mod release;
 pub mod resolve;
 pub mod resume;

@@ -35,7 +35,7 @@ use super::alerts::Alerts;
 use super::progress::{Progress, palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
-use super::{Common, Exit, Failure, RunFormat, ci};
+use super::{Common, Exit, Failure, RunFormat, ci, rehearse};
 
 /// Run a session: launch its agents and commit each one's changes separately
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +53,9 @@ pub struct RunArgs {
     /// Run without the gate: no write is decided beforehand, and who changed what is inferred
     #[arg(long)]
     pub no_gate: bool,
+    /// Show the order in which agents would start, in which slots and why they wait, and start nothing
+    #[arg(long, conflicts_with = "junit")]
+    pub dry_run: bool,
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
@@ -72,6 +75,7 @@ Examples:
   supervise run
   supervise run batch.toml --phase phase-1-backend -j 2
   supervise run - --format json < session.toml
+  supervise run --dry-run
   supervise run --junit result.xml
 
 Exit codes:
@@ -185,7 +189,14 @@ fn dirty_text(claims: &[DirtyClaim]) -> String {
 }
 
 pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
-    let done = ci::reported(args.junit.as_deref(), || attempt(args, common))?;
+    if args.dry_run {
+        let manner = Manner { gate: false, user: UserConfig::default(), format: args.format };
+        return rehearse::run(&request(args, common, manner));
+    }
+    let done = ci::reported(args.junit.as_deref(), || {
+        let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+        execute(&request(args, common, manner))
+    })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
 }
@@ -202,16 +213,15 @@ pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
     }
 }
 
-fn attempt(args: &RunArgs, common: &Common) -> Result<Done, Failure> {
-    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
-    execute(&Request {
+fn request(args: &RunArgs, common: &Common, manner: Manner) -> Request {
+    Request {
         common: common.clone(),
         origin: origin(&args.session),
         text: None,
         select: args.select.clone(),
         allow_dirty: args.allow_dirty,
         manner,
-    })
+    }
 }
 
 /// What the person wants of every run.
@@ -228,7 +238,6 @@ const IDLE_THREADS: Duration = Duration::from_secs(1);
 pub fn execute(request: &Request) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
     let (session, mut repository) = load(request)?;
-    let workspace = repository.workspace().to_owned();
     let clock = Clock::start();
     let hold = take_hold(&repository, &format!("session {}", session.name))?;
     refuse_unfinished(&hold, &repository).map_err(unusable)?;
@@ -236,10 +245,7 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         let switched = repository.switch_branch(branch);
         switched.map_err(|source| unusable(RunError::Branch { branch: branch.clone(), source }))?;
     }
-    if !request.allow_dirty {
-        refuse_dirty_claims(&session, &mut repository).map_err(unusable)?;
-    }
-    find_programs(&session, &workspace).map_err(unusable)?;
+    refuse(request, &session, &mut repository)?;
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
     let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier: None, entries: Vec::new() };
     supervise(prepared, &request.manner)
@@ -362,7 +368,7 @@ fn control_socket(hold: &Hold) -> Option<control::Socket> {
 }
 
 /// Reads the session and opens the repository that it is about.
-fn load(request: &Request) -> Result<(Session, Repository), Failure> {
+pub(super) fn load(request: &Request) -> Result<(Session, Repository), Failure> {
     let bytes = match &request.text {
         Some(text) => text.as_bytes().to_vec(),
         None => session::read(&request.origin).map_err(Failure::session)?,
@@ -394,7 +400,7 @@ fn notes(session: &Session, facts: &Facts, gate: Option<&GateProbe>) -> Vec<Stri
     notes
 }
 
-fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec<String>) -> Setting {
+pub(super) fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec<String>) -> Setting {
     let (git_dir, git) = from_here(repository);
     Setting {
         start: clock.opened(),
@@ -535,6 +541,16 @@ pub(super) fn find_programs(session: &Session, workspace: &Path) -> Result<(), R
         runner::command_line(&context).map_err(|source| RunError::Runner { agent: id.agent.clone(), source })?;
     }
     Ok(())
+}
+
+/// What keeps a run from starting, as far as the session is at fault.
+pub(super) fn refuse(request: &Request, session: &Session, repository: &mut Repository) -> Result<(), Failure> {
+    let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
+    if !request.allow_dirty {
+        refuse_dirty_claims(session, repository).map_err(unusable)?;
+    }
+    let workspace = repository.workspace().to_owned();
+    find_programs(session, &workspace).map_err(unusable)
 }
 
 fn refuse_dirty_claims(session: &Session, repository: &mut Repository) -> Result<(), RunError> {

@@ -25,6 +25,7 @@ pub mod path;
 pub(crate) mod queue;
 pub mod reason;
 pub mod record;
+pub mod rehearsal;
 pub mod supervisor;
 pub mod verdict;
 pub mod view;

@@ -15,6 +15,7 @@ pub mod event;
 pub mod json;
 pub mod junit;
 pub mod reason;
+pub mod rehearsal;
 pub mod report;
 pub mod resolved;
 pub mod status;

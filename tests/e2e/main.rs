@@ -5,6 +5,7 @@ mod alone;
 mod ci;
 mod codex;
 mod codex_gate;
+mod dry_run;
 mod examples;
 mod faults;
 mod gate;
