@@ -11,7 +11,8 @@ use crate::core::lifecycle::State;
 use crate::core::view::RunView;
 use crate::session::{Origin, UserConfig};
 
-use super::run::{self, Manner, Request};
+use super::manner::Manner;
+use super::run::{self, Request};
 use super::select::SelectArgs;
 use super::{Common, Exit, Failure, RunFormat};
 

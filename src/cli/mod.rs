@@ -13,6 +13,7 @@ pub mod exit;
 pub mod init;
 pub mod logs;
 pub mod look;
+mod manner;
 pub mod progress;
 mod rehearse;
 pub mod release;

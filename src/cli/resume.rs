@@ -15,7 +15,8 @@ use crate::host::resume::{ResumeError, TakenUp};
 use crate::host::state::Hold;
 use crate::render::text::plural;
 
-use super::run::{Manner, Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
+use super::manner::Manner;
+use super::run::{Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
 use super::{Common, Exit, Failure, RunFormat, ci};
 
 /// Go on with a run whose supervisor died, or that was interrupted

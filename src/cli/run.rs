@@ -32,6 +32,7 @@ use crate::runner::{self, RunnerError};
 use crate::session::{self, GitHooks, Origin, RunnerKind, Session, UserConfig};
 
 use super::alerts::Alerts;
+use super::manner::{Manner, hooks_of};
 use super::progress::{Progress, palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
@@ -94,25 +95,6 @@ pub struct Request {
     pub select: SelectArgs,
     pub allow_dirty: bool,
     pub manner: Manner,
-}
-
-/// How a run goes and is shown, whether it begins or goes on.
-#[derive(Debug)]
-pub struct Manner {
-    /// Is the gate wanted?
-    pub gate: bool,
-    /// What the person wants of every run.
-    pub user: UserConfig,
-    pub format: RunFormat,
-}
-
-impl Manner {
-    /// With what the person's own file says.
-    pub(super) fn of(gate: bool, notify: bool, format: RunFormat) -> Result<Self, Failure> {
-        let mut user = user_config()?;
-        user.notify &= notify;
-        Ok(Self { gate, user, format })
-    }
 }
 
 /// A run that came to its end, with what rendering it needs.
@@ -224,13 +206,6 @@ fn request(args: &RunArgs, common: &Common, manner: Manner) -> Request {
     }
 }
 
-/// What the person wants of every run.
-fn user_config() -> Result<UserConfig, Failure> {
-    let [config, home] = ["XDG_CONFIG_HOME", "HOME"].map(|name| std::env::var_os(name).map(PathBuf::from));
-    let path = session::config::path(config.as_deref(), home.as_deref());
-    path.map_or_else(|| Ok(UserConfig::default()), |path| session::config::load(&path)).map_err(Failure::session)
-}
-
 /// How long a thread that syncs the journal waits for more; then nothing wakes up any more.
 const IDLE_THREADS: Duration = Duration::from_secs(1);
 
@@ -295,7 +270,7 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
         display.recall(&entry.record);
     }
     drop(entries);
-    let hooks = hooks_setup(manner, &session, &run, &run_dir, &workspace);
+    let hooks = hooks_of(manner, &session, &run, &run_dir, &workspace);
     let cookies = run_dir.path().join("watch");
     let setup = Setup {
         session,
@@ -340,25 +315,6 @@ async fn supervised(
     let document = view.map(|view| display.document(view));
     display.alerts.finish(view, document, &display.progress).await;
     finished
-}
-
-/// The session's hooks and the person's own; `None`: there are none.
-fn hooks_setup(
-    manner: &Manner,
-    session: &Session,
-    run: &RunId,
-    run_dir: &RunDir,
-    workspace: &Path,
-) -> Option<hooks::Setup> {
-    let hooks: Vec<_> = session.hooks.iter().chain(&manner.user.hooks).cloned().collect();
-    (!hooks.is_empty()).then(|| hooks::Setup {
-        hooks,
-        run: run.clone(),
-        run_dir: run_dir.path().to_owned(),
-        workspace: workspace.to_owned(),
-        environment: std::env::vars_os().collect(),
-        bound: hooks::BOUND,
-    })
 }
 
 /// Where others ask about the run. One that nobody can ask is a run all the same.
