@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Ended, TestRepo, eventually, executable, finish, run_dir, text};
+use crate::support::{Ended, TestRepo, eventually, executable, finish, run_dir, signal, text};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -78,6 +78,35 @@ fn a_rate_limit_frees_the_slot_and_lifts_when_the_provider_said() {
     assert!((1000..5000).contains(&(resumed.1 - paused.1)), "{paused:?} {resumed:?}");
     let why = records.iter().find(|r| r["kind"] == "agent_requeued").unwrap();
     assert_eq!(why["why"]["kind"], "rate_limit");
+}
+
+/// A provider that names an hour is waited for until then; meanwhile nothing runs, and Ctrl-C ends the run.
+#[test]
+fn a_rate_limit_until_an_hour_is_waited_for() {
+    let repo = TestRepo::new();
+    let date = repo.command("date").args(["-d", "2 hours", "+%-I:%M %p"]).output().unwrap().stdout;
+    let date = String::from_utf8(date).unwrap();
+    let message = format!("You have hit your usage limit. Try again at {}.", date.trim());
+    let script = format!(
+        "#!/bin/sh\ncat > /dev/null\necho '{{\"type\":\"turn.failed\",\"error\":{{\"message\":\"{message}\"}}}}'; exit 1\n"
+    );
+    let bin = repo.tmp().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    executable(&bin.join("codex"), &script);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = repo.supervise();
+    command.env("PATH", path).arg("run").arg(repo.session(&codex("limited", ""))).stdout(std::process::Stdio::piped());
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let journal = || text(&run_dir(&repo), "journal.jsonl");
+    assert!(eventually(LONG, || repo.exists(".git/supervise/current")));
+    assert!(eventually(LONG, || journal().contains("agent_requeued")), "{}", journal());
+    signal(&child, "INT");
+    finish(child, LONG).expect(130);
+    let records = repo.records();
+    let paused = records.iter().find(|r| r["kind"] == "runner_paused").unwrap();
+    let wait = paused["until"].as_u64().unwrap() - paused["t"].as_u64().unwrap();
+    // Told to the minute, and until that minute is over.
+    assert!((119 * 60_000..=121 * 60_000).contains(&wait), "{paused}");
 }
 
 /// A provider that asks for more than a night is not waited for.
