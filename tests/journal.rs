@@ -24,7 +24,7 @@ use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot}
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
-use supervise::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
+use supervise::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
 use supervise::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, Record, RequeueReason, RunOpened, RunOutcome,
     StopCause, Summary, Trouble, Usage, Write,
@@ -200,7 +200,7 @@ fn one_of_each() -> Vec<Record> {
         ended(EndReason::OutsideEdit { paths: vec![path(b"a")] }),
         ended(EndReason::Git { error: "g".to_owned() }),
         ended(EndReason::Hook { error: "h".to_owned() }),
-        ended(EndReason::IdleTimeout { after: Duration::from_secs(2) }),
+        ended(EndReason::IdleTimeout { after: Duration::from_secs(2), quiet: None }),
         ended(EndReason::Interrupted(Interrupt::Interrupt)),
         ended(EndReason::ShimLost),
         ended(EndReason::DependencyFailed { on: agent("agent-1") }),
@@ -280,6 +280,10 @@ fn one_of_each_added() -> Vec<Record> {
         ended(EndReason::AllDenied { paths: vec![RefusedPath::Inside(at()), RefusedPath::Other("/x".to_owned())] }),
         ended(EndReason::Denied { paths: vec![] }),
         ended(EndReason::LockTimeout { after: Duration::from_mins(10) }),
+        ended(EndReason::IdleTimeout {
+            after: Duration::from_secs(2),
+            quiet: Some(Quiet { output: Duration::from_secs(3), writes: None, cpu: Duration::from_secs(4) }),
+        }),
         ended(EndReason::LocksReleased),
         ended(EndReason::SupervisorDied),
         Fact::RunResumed { layers: Layers { gate: true, watch: true, cgroup: false }, reopened: vec![agent("a")] },

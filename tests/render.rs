@@ -28,7 +28,7 @@ use supervise::core::view::{AgentView, ConflictView, DeniedView, LocksView, RunS
 use supervise::journal::{Entry as JournalEntry, event_line};
 use supervise::render::event::EventLines;
 use supervise::render::style::Palette;
-use supervise::render::{Setting, json as documents, reason, report};
+use supervise::render::{Setting, json as documents, junit, reason, report, summary};
 
 fn setting(width: usize) -> Setting {
     Setting {
@@ -590,7 +590,7 @@ fn kinds_agree_with_the_journal() {
         EndReason::Git { error: String::new() },
         EndReason::Hook { error: String::new() },
         EndReason::Timeout { after: Duration::ZERO },
-        EndReason::IdleTimeout { after: Duration::ZERO },
+        EndReason::IdleTimeout { after: Duration::ZERO, quiet: None },
         EndReason::Interrupted(Interrupt::Hangup),
         EndReason::Stopped,
         EndReason::Closed,
@@ -653,4 +653,24 @@ fn kinds_agree_with_the_journal() {
         assert_eq!(reason::wait_kind(&wait), kind_of(fact, "reason"));
         assert!(!reason::wait_text(&wait, &setting(80)).is_empty());
     }
+}
+
+/// Every end of an agent, with texts that XML and Markdown would take for markup.
+fn ci_view() -> RunView {
+    let mut view = view();
+    view.agents[1].message = Some("<b>\u{1b}[31mred\u{1b}[0m & \u{0}\u{fffe}]]> | done".to_owned());
+    view.agents[2].why = Why::Ends(EndReason::RunnerFailed { message: "a | \"b\" <c>\n`d` @all".to_owned() });
+    view.agents[2].denied.clone_from(&gated_view().agents[1].denied);
+    view
+}
+
+#[test]
+fn a_run_is_told_to_ci_as_junit() {
+    insta::assert_snapshot!(junit::junit(&ci_view(), &setting(80), Moment(601_000)));
+    insta::assert_snapshot!(junit::unusable("cannot \u{1b}[1mswitch\u{1b}[0m to <b>\nbecause & so"));
+}
+
+#[test]
+fn a_run_is_told_to_ci_as_a_table() {
+    insta::assert_snapshot!(summary::markdown(&ci_view(), &setting(80), Moment(601_000)));
 }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::core::lifecycle::State;
 use crate::core::view::RunView;
-use crate::session::Origin;
+use crate::session::{Origin, UserConfig};
 
+use super::manner::Manner;
 use super::run::{self, Request};
 use super::select::SelectArgs;
 use super::{Common, Exit, Failure, RunFormat};
@@ -52,8 +53,7 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
         text: Some(SESSION),
         select: SelectArgs::default(),
         allow_dirty: false,
-        gate: true,
-        format: RunFormat::Human,
+        manner: Manner { gate: true, user: UserConfig { hooks: Vec::new(), notify: false }, format: RunFormat::Human },
         detached: false,
     })?;
     run::print(&done, RunFormat::Human);

@@ -3,9 +3,11 @@
 //! Invariant: standard output carries the result and nothing else; progress and errors go to
 //! standard error. Exit codes are those of [`Exit`], and nowhere else in the crate is one chosen.
 
+pub mod alerts;
 pub mod attach;
 pub mod check;
 pub mod checkpoint;
+mod ci;
 pub mod complete;
 pub mod completions;
 pub mod conflicts;
@@ -20,10 +22,12 @@ pub mod list;
 pub mod logs;
 pub mod look;
 pub mod man;
+mod manner;
 pub mod patch;
 pub mod progress;
 pub mod records;
 pub mod register;
+mod rehearse;
 pub mod release;
 pub mod resolve;
 pub mod resume;

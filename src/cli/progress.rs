@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_REDRAWS: u8 = 5;
 /// Columns of an agent's id in a live line.
 const ID_COLUMNS: usize = 24;
+/// Columns of a notification.
+const MAX_RING: usize = 200;
 /// Agent and slot, how long it runs, what it says it does.
 const TEMPLATE: &str = "  {prefix:.cyan}  {elapsed_precise}  {wide_msg}";
 
@@ -127,6 +129,17 @@ impl Progress {
         }
     }
 
+    /// Calls whoever looks away from the terminal: its bell, and where it knows that the desktop's
+    /// notification (OSC 9, as iTerm2, kitty, WezTerm, foot and others have it). In a pipe nothing.
+    pub fn ring(&self, text: &str) {
+        if let Out::Live(live) = &self.out {
+            let plain = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term == "linux");
+            let text = truncate(&printable(text), MAX_RING);
+            let call = if plain { "\u{7}".to_owned() } else { format!("\u{1b}]9;{text}\u{7}\u{7}") };
+            live.aside(&call);
+        }
+    }
+
     /// Takes the live lines away. Nothing is shown after it but plain events.
     pub fn finish(&mut self) {
         if let Out::Live(live) = &mut self.out {
@@ -215,6 +228,15 @@ impl Live {
     fn print(&self, line: &str) {
         // The terminal may be gone; the run goes on.
         let _ = self.all.println(line);
+    }
+
+    /// Writes what takes no room on the screen.
+    fn aside(&self, text: &str) {
+        self.all.suspend(|| {
+            let mut stderr = io::stderr().lock();
+            // The terminal may be gone; the run goes on.
+            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        });
     }
 
     fn stop(&mut self) {

@@ -3,6 +3,8 @@
 //! Invariant: nothing of the old run's processes lives when its attempts are looked at; until then nothing is
 //! changed but a torn end of the journal.
 
+use std::path::PathBuf;
+
 use crate::core::ids::RunId;
 use crate::host::clock::Clock;
 use crate::host::driver::Earlier;
@@ -13,8 +15,9 @@ use crate::host::resume::{ResumeError, TakenUp};
 use crate::host::state::Hold;
 use crate::render::text::plural;
 
+use super::manner::Manner;
 use super::run::{Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
-use super::{Common, Exit, Failure, RunFormat};
+use super::{Common, Exit, Failure, RunFormat, ci};
 
 /// Go on with a run whose supervisor died, or that was interrupted
 ///
@@ -32,6 +35,12 @@ pub struct ResumeArgs {
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
+    /// Write the result as JUnit XML to FILE at the end
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Do not ring the terminal's bell, nor notify the desktop through it
+    #[arg(long)]
+    pub no_notify: bool,
     /// What standard output gets: a report, one JSON document, or every record as it is written
     #[arg(long, value_enum, default_value_t)]
     pub format: RunFormat,
@@ -76,8 +85,10 @@ fn help(error: &ResumeError) -> String {
 }
 
 pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
-    let prepared = prepare(args, common)?;
-    let done = supervise(prepared, !args.no_gate, args.format)?;
+    let done = ci::reported(args.junit.as_deref(), || {
+        let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+        supervise(prepare(args, common)?, &manner)
+    })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
 }

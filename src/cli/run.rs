@@ -13,7 +13,7 @@ use crate::core::agent::Plan;
 use crate::core::effect::Telling;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
 use crate::core::moment::Moment;
-use crate::core::record::{Fact, Layers, RunOpened, RunOutcome};
+use crate::core::record::{Fact, Layers, Record, RunOpened, RunOutcome};
 use crate::core::view::RunView;
 use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
@@ -21,7 +21,8 @@ use crate::host::control;
 use crate::host::driver::{self, DriverError, Earlier, Observer, Setup};
 use crate::host::gate::{self, GateProbe};
 use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
-use crate::host::process;
+use crate::host::hooks::{self, Hooks};
+use crate::host::process::{self, Launcher};
 use crate::host::salvage;
 use crate::host::state::{Hold, RunDir, StateError};
 use crate::journal::{self, Entry};
@@ -29,17 +30,20 @@ use crate::render::style::Palette;
 use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, reason, report, steer};
 use crate::runner::{self, RunnerError};
-use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
+use crate::session::{self, GitHooks, Origin, RunnerKind, Session, UserConfig};
 
+use super::alerts::Alerts;
 use super::detach::{self, DetachArgs};
+use super::manner::{Manner, hooks_of};
 use super::progress::{Progress, palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
-use super::{Common, Exit, Failure, RunFormat};
+use super::{Common, Exit, Failure, RunFormat, ci, rehearse};
 
 /// Run a session: launch its agents and commit each one's changes separately
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// The session file; `-` is standard input
     #[arg(value_name = "SESSION", default_value = DEFAULT_SESSION)]
@@ -54,9 +58,18 @@ pub struct RunArgs {
     pub no_gate: bool,
     #[command(flatten)]
     pub background: DetachArgs,
+    /// Show the order in which agents would start, in which slots and why they wait, and start nothing
+    #[arg(long, conflicts_with = "junit")]
+    pub dry_run: bool,
     /// Exit with 5 if the run completed but left paths that no agent accounts for
     #[arg(long)]
     pub strict: bool,
+    /// Write the result as JUnit XML to FILE at the end
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Do not ring the terminal's bell, nor notify the desktop through it
+    #[arg(long)]
+    pub no_notify: bool,
     /// What standard output gets: a report, one JSON document, or every record as it is written
     #[arg(long, value_enum, default_value_t)]
     pub format: RunFormat,
@@ -68,6 +81,8 @@ Examples:
   supervise run batch.toml --phase phase-1-backend -j 2
   supervise run - --format json < session.toml
   supervise run --detach && supervise wait
+  supervise run --dry-run
+  supervise run --junit result.xml
 
 Exit codes:
   0  every agent COMPLETED          4  nothing was selected
@@ -84,9 +99,7 @@ pub struct Request {
     pub text: Option<&'static str>,
     pub select: SelectArgs,
     pub allow_dirty: bool,
-    /// Is the gate wanted?
-    pub gate: bool,
-    pub format: RunFormat,
+    pub manner: Manner,
     /// Is the terminal to be left when the run is open?
     pub detached: bool,
 }
@@ -168,15 +181,13 @@ pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
     if args.background.detach {
         return detach::launch();
     }
-    let done = execute(&Request {
-        common: common.clone(),
-        origin: origin(&args.session),
-        text: None,
-        select: args.select.clone(),
-        allow_dirty: args.allow_dirty,
-        gate: !args.no_gate,
-        format: args.format,
-        detached: args.background.detached,
+    if args.dry_run {
+        let manner = Manner { gate: false, user: UserConfig::default(), format: args.format };
+        return rehearse::run(&request(args, common, manner));
+    }
+    let done = ci::reported(args.junit.as_deref(), || {
+        let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+        execute(&request(args, common, manner))
     })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
@@ -190,6 +201,18 @@ pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
     }
 }
 
+fn request(args: &RunArgs, common: &Common, manner: Manner) -> Request {
+    Request {
+        common: common.clone(),
+        origin: origin(&args.session),
+        text: None,
+        select: args.select.clone(),
+        allow_dirty: args.allow_dirty,
+        detached: args.background.detached,
+        manner,
+    }
+}
+
 /// How long a thread that syncs the journal waits for more; then nothing wakes up any more.
 const IDLE_THREADS: Duration = Duration::from_secs(1);
 
@@ -197,7 +220,6 @@ const IDLE_THREADS: Duration = Duration::from_secs(1);
 pub fn execute(request: &Request) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
     let (session, mut repository) = load(request)?;
-    let workspace = repository.workspace().to_owned();
     let clock = Clock::start();
     let hold = take_hold(&repository, &format!("session {}", session.name))?;
     refuse_unfinished(&hold, &repository).map_err(unusable)?;
@@ -205,14 +227,11 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
         let switched = repository.switch_branch(branch);
         switched.map_err(|source| unusable(RunError::Branch { branch: branch.clone(), source }))?;
     }
-    if !request.allow_dirty {
-        refuse_dirty_claims(&session, &mut repository).map_err(unusable)?;
-    }
-    find_programs(&session, &workspace).map_err(unusable)?;
+    refuse(request, &session, &mut repository)?;
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
     let (earlier, entries, detached) = (None, Vec::new(), request.detached);
     let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier, entries, detached };
-    supervise(prepared, request.gate, request.format)
+    supervise(prepared, &request.manner)
 }
 
 /// The right to supervise; `what` says what for.
@@ -243,7 +262,7 @@ pub(super) struct Prepared {
 }
 
 /// Runs it to its end.
-pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Result<Done, Failure> {
+pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
     let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries, detached } = prepared;
     let workspace = repository.workspace().to_owned();
@@ -253,21 +272,22 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
     }
     let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
     let cgroups = cgroup::probe().ok();
-    let gate = if gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
+    let gate = if manner.gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
     let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
     let mut notes = notes(&session, &facts, gate.as_ref());
     if earlier.is_none() {
         notes.extend(expired(&session, &repository, &clock));
     }
     let setting = setting(&session, &repository, &clock, notes);
-    let mut display = Display::new(setting.clone(), session.plan.clone(), format, clock, &workspace);
+    let mut display = Display::new(setting.clone(), session.plan.clone(), manner, clock, &workspace);
     for entry in &entries {
-        display.progress.recall(&entry.record);
+        display.recall(&entry.record);
     }
     drop(entries);
     if detached {
         display.leave_for(run_dir.output());
     }
+    let hooks = hooks_of(manner, &session, &run, &run_dir, &workspace);
     let cookies = run_dir.path().join("watch");
     let setup = Setup {
         session,
@@ -285,8 +305,7 @@ pub(super) fn supervise(prepared: Prepared, gate: bool, format: RunFormat) -> Re
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
-    let finished = tokio::task::LocalSet::new().block_on(&runtime, driver::run(setup, &mut display));
-    display.progress.finish();
+    let finished = tokio::task::LocalSet::new().block_on(&runtime, supervised(setup, hooks, display));
     let finished = finished.map_err(|e| unusable(RunError::Driver(e)))?;
     Ok(Done {
         view: finished.view,
@@ -306,6 +325,24 @@ fn expired(session: &Session, repository: &Repository, clock: &Clock) -> Option<
     (dropped > 0).then(|| format!("{work}, kept for more than {days} days, was dropped (salvage_days)"))
 }
 
+/// Runs the session; tells the display, and the hooks.
+async fn supervised(
+    setup: Setup,
+    hooks: Option<hooks::Setup>,
+    mut display: Display,
+) -> Result<driver::Finished, DriverError> {
+    let start = |hooks| Launcher::new(process::OWN_BINARY).and_then(|launcher| Hooks::start(launcher, hooks));
+    let started = hooks.map(start).transpose();
+    // As with a hook that fails: the run is what matters.
+    display.alerts.hooks = started.inspect_err(|error| tracing::warn!(%error, "hooks are not run")).ok().flatten();
+    let finished = driver::run(setup, &mut display).await;
+    display.progress.finish();
+    let view = finished.as_ref().ok().map(|finished| &finished.view);
+    let document = view.map(|view| display.document(view));
+    display.alerts.finish(view, document, &display.progress).await;
+    finished
+}
+
 /// Where others ask about the run. One that nobody can ask is a run all the same.
 fn control_socket(hold: &Hold) -> Option<control::Socket> {
     let bound = control::Socket::bind(hold);
@@ -313,7 +350,7 @@ fn control_socket(hold: &Hold) -> Option<control::Socket> {
 }
 
 /// Reads the session and opens the repository that it is about.
-fn load(request: &Request) -> Result<(Session, Repository), Failure> {
+pub(super) fn load(request: &Request) -> Result<(Session, Repository), Failure> {
     let bytes = match &request.text {
         Some(text) => text.as_bytes().to_vec(),
         None => session::read(&request.origin).map_err(Failure::session)?,
@@ -345,7 +382,7 @@ fn notes(session: &Session, facts: &Facts, gate: Option<&GateProbe>) -> Vec<Stri
     notes
 }
 
-fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec<String>) -> Setting {
+pub(super) fn setting(session: &Session, repository: &Repository, clock: &Clock, notes: Vec<String>) -> Setting {
     let (git_dir, git) = from_here(repository);
     Setting {
         start: clock.opened(),
@@ -379,6 +416,7 @@ pub(super) fn from_here(repository: &Repository) -> (String, String) {
 /// Shows the run on standard error, and for `--format jsonl` every record on standard output.
 struct Display {
     progress: Progress,
+    alerts: Alerts,
     setting: Setting,
     plan: Plan,
     jsonl: bool,
@@ -391,11 +429,13 @@ struct Display {
 }
 
 impl Display {
-    fn new(setting: Setting, plan: Plan, format: RunFormat, clock: Clock, workspace: &Path) -> Self {
-        let (jsonl, human) = (format == RunFormat::Jsonl, format == RunFormat::Human);
+    fn new(setting: Setting, plan: Plan, manner: &Manner, clock: Clock, workspace: &Path) -> Self {
+        let (jsonl, human) = (manner.format == RunFormat::Jsonl, manner.format == RunFormat::Human);
+        let alerts = Alerts::new(&plan, manner.user.notify);
         let workspace = format!("{}/", workspace.display());
         Self {
             progress: Progress::new(setting.clone()),
+            alerts,
             setting,
             plan,
             jsonl,
@@ -421,6 +461,12 @@ impl Display {
             tracing::warn!(%error, "the run goes on in this terminal");
         }
     }
+
+    /// Something that was a fact before this was shown.
+    fn recall(&mut self, record: &Record) {
+        self.progress.recall(record);
+        self.alerts.recall(record);
+    }
 }
 
 /// What an agent is doing, in a few words; paths of the workspace relative to it.
@@ -443,6 +489,7 @@ impl Observer for Display {
             self.leave(opened, &output);
         }
         self.progress.record(&entry.record);
+        self.alerts.recorded(entry, &self.setting, &self.progress);
         if self.jsonl
             && let Ok(line) = journal::event_line(entry)
         {
@@ -508,6 +555,16 @@ pub(super) fn find_programs(session: &Session, workspace: &Path) -> Result<(), R
         runner::command_line(&context).map_err(|source| RunError::Runner { agent: id.agent.clone(), source })?;
     }
     Ok(())
+}
+
+/// What keeps a run from starting, as far as the session is at fault.
+pub(super) fn refuse(request: &Request, session: &Session, repository: &mut Repository) -> Result<(), Failure> {
+    let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
+    if !request.allow_dirty {
+        refuse_dirty_claims(session, repository).map_err(unusable)?;
+    }
+    let workspace = repository.workspace().to_owned();
+    find_programs(session, &workspace).map_err(unusable)
 }
 
 fn refuse_dirty_claims(session: &Session, repository: &mut Repository) -> Result<(), RunError> {

@@ -11,10 +11,9 @@ use super::effect::{Part, PlaceIntent, Purpose};
 use super::facts::PathFacts;
 use super::ids::{AgentId, AttemptId};
 use super::path::RepoPath;
-use super::reason::{Exit, Interrupt};
+use super::reason::{Exit, Interrupt, Quiet};
 use super::record::{ProcessId, Summary};
 use super::steer::Stop;
-use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -37,7 +36,7 @@ pub enum Event {
     /// The attempt's shim died without an exit record; whatever was left of its tree was ended.
     ShimLost { id: AttemptId },
     /// Answer to `Sample`: how long the attempt has shown no sign of life (no output, no CPU time).
-    Sampled { id: AttemptId, quiet: Duration },
+    Sampled { id: AttemptId, quiet: Quiet },
 
     /// Comes before the end of a tree (the agent's, or its verify command's), or before the answer that
     /// it was not spawned: so many of its processes could not be ended.

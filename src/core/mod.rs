@@ -8,6 +8,7 @@
 //! every system call (`host`, `shim`).
 
 pub mod agent;
+pub mod attention;
 pub mod attribution;
 pub mod call;
 pub mod change;
@@ -24,6 +25,7 @@ pub mod path;
 pub(crate) mod queue;
 pub mod reason;
 pub mod record;
+pub mod rehearsal;
 pub mod steer;
 pub mod supervisor;
 pub mod verdict;

@@ -116,6 +116,8 @@ pub enum EndReason {
     },
     IdleTimeout {
         after: Duration,
+        /// For how long which sign of life was missing; `None`: that was not written down.
+        quiet: Option<Quiet>,
     },
     /// It showed no sign of life for so long while another agent waited for its lock.
     LockTimeout {
@@ -266,6 +268,30 @@ pub enum BusyReason {
     Held { by: AgentId },
     /// Somebody else changed it since the attempt last looked.
     Stale,
+}
+
+/// For how long an attempt has shown none of each sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    pub output: Duration,
+    /// Calls that the gate heard of; `None`: there is no gate.
+    pub writes: Option<Duration>,
+    /// Use of the processor beyond 1 % of a core.
+    pub cpu: Duration,
+}
+
+impl Quiet {
+    /// An attempt of which nothing at all was heard for so long.
+    #[must_use]
+    pub fn total(quiet: Duration) -> Self {
+        Self { output: quiet, writes: Some(quiet), cpu: quiet }
+    }
+
+    /// For how long there was none of them.
+    #[must_use]
+    pub fn of_all(&self) -> Duration {
+        self.output.min(self.cpu).min(self.writes.unwrap_or(Duration::MAX))
+    }
 }
 
 /// A limit of the whole session.

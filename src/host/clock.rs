@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 
 use crate::core::moment::Moment;
 
@@ -52,6 +52,12 @@ impl Clock {
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    /// The same where people are.
+    #[must_use]
+    pub fn here(&self) -> ZonedDateTime {
+        self.wall().to_zoned_datetime(TimeZone::system())
     }
 
     /// The tokio instant at which `moment` is reached; in the past if it has been.

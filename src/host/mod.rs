@@ -14,6 +14,7 @@ pub mod follow;
 pub mod gate;
 pub mod git;
 pub mod git_thread;
+pub mod hooks;
 pub mod leftovers;
 pub mod lookups;
 pub mod past;

@@ -12,11 +12,11 @@ use crate::core::conflict::ConflictId;
 use crate::core::ids::{AgentId, RunnerName};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::reason::{EndReason, Exit, Interrupt, Limit, WaitReason};
+use crate::core::reason::{EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
 use crate::core::record::{RequeueReason, RunOutcome, StopCause, Trouble};
 
 mirrored! {
-    StopCause => StopCauseForm, Trouble => TroubleForm, RequeueReason => RequeueReasonForm, RunOutcome => RunOutcomeForm, EndReason => EndReasonForm, WaitReason => WaitReasonForm, Exit => ExitForm, Interrupt => InterruptForm, Limit => LimitForm,
+    StopCause => StopCauseForm, Trouble => TroubleForm, RequeueReason => RequeueReasonForm, RunOutcome => RunOutcomeForm, EndReason => EndReasonForm, WaitReason => WaitReasonForm, Exit => ExitForm, Quiet => QuietForm, Interrupt => InterruptForm, Limit => LimitForm,
 }
 
 /// Puts the value of a tuple variant under a key, so that it can stand beside the tag.
@@ -95,6 +95,17 @@ enum RunOutcomeForm {
     Completed,
     Failed,
     Interrupted(#[serde(with = "via")] Interrupt),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Quiet")]
+struct QuietForm {
+    #[serde(rename = "output_ms", with = "via")]
+    output: Duration,
+    #[serde(rename = "writes_ms", with = "via")]
+    writes: Option<Duration>,
+    #[serde(rename = "cpu_ms", with = "via")]
+    cpu: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -196,6 +207,8 @@ enum EndReasonForm {
     IdleTimeout {
         #[serde(rename = "after_ms", with = "via")]
         after: Duration,
+        #[serde(default, with = "via", skip_serializing_if = "Option::is_none")]
+        quiet: Option<Quiet>,
     },
     Interrupted(#[serde(with = "under_by")] Interrupt),
     Stopped,

@@ -6,15 +6,18 @@
 //!
 //! Deliberately absent: writing to a terminal and deciding on colours (`cli`).
 
+pub mod attention;
 pub mod check;
 pub mod conflict;
 pub mod conflicts;
 pub mod diagnostic;
 pub mod event;
 pub mod json;
+pub mod junit;
 pub mod list;
 pub mod patch;
 pub mod reason;
+pub mod rehearsal;
 pub mod report;
 pub mod resolved;
 pub mod runs;
@@ -22,6 +25,7 @@ pub mod salvage;
 pub mod status;
 pub mod steer;
 pub mod style;
+pub mod summary;
 pub mod table;
 pub mod text;
 

@@ -4,12 +4,12 @@
 //! one line, starts in lower case and reads on after the state: `FAILED: exit code 1`.
 
 use super::Setting;
-use super::text::{limit, printable, some_of};
+use super::text::{duration, limit, printable, some_of};
 use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
 use crate::core::effect::Telling;
 use crate::core::event::PlaceRefusal;
-use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
+use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
 use crate::core::record::{RequeueReason, Trouble};
 use crate::core::view::{AttemptEnd, Why};
 
@@ -143,7 +143,10 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
             format!("conflict {conflict}: {with} comes first and needs {path}")
         }
         EndReason::Timeout { after } => format!("ran longer than its timeout of {}", limit(*after)),
-        EndReason::IdleTimeout { after } => format!("showed no sign of life for {}", limit(*after)),
+        EndReason::IdleTimeout { after, quiet } => {
+            let signs = quiet.map(|quiet| format!(": {}", quiet_text(quiet))).unwrap_or_default();
+            format!("showed no sign of life for {}{signs}", limit(*after))
+        }
         EndReason::Interrupted(by) => format!("the run was interrupted ({})", interrupt_text(*by)),
         EndReason::Stopped => "stopped by hand".to_owned(),
         EndReason::SupervisorDied => "the supervisor died while it ran".to_owned(),
@@ -153,6 +156,13 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::Closed => "nothing more was to be started (supervise complete)".to_owned(),
         EndReason::LimitReached(limit) => format!("{} was reached before it started", limit_text(*limit)),
     }
+}
+
+/// Which signs of life were missing for how long.
+fn quiet_text(quiet: Quiet) -> String {
+    let Quiet { output, writes, cpu } = quiet;
+    let writes = writes.map(|writes| format!("no write for {}, ", duration(writes))).unwrap_or_default();
+    format!("no output for {}, {writes}no CPU time for {}", duration(output), duration(cpu))
 }
 
 /// The kind of a view's reason; `None` where the state says it all.
@@ -302,7 +312,7 @@ pub fn refused_path(path: &RefusedPath) -> String {
     }
 }
 
-fn refused_paths(paths: &[RefusedPath]) -> String {
+pub(super) fn refused_paths(paths: &[RefusedPath]) -> String {
     some_of(&paths.iter().map(refused_path).collect::<Vec<_>>(), PATHS_SHOWN)
 }
 

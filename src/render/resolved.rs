@@ -14,13 +14,16 @@ use crate::core::agent::{
 };
 use crate::core::claim::Pattern;
 use crate::session::template::Template;
-use crate::session::{GitHooks, Launch, RunnerKind, Session, VerifyIn};
+use crate::session::{GitHooks, HookCommand, Launch, RunnerKind, Session, VerifyIn};
 
 /// The session as TOML.
 #[must_use]
 pub fn resolved(session: &Session) -> String {
     let mut document = DocumentMut::new();
     document["session"] = Item::Table(session_table(session));
+    if !session.hooks.is_empty() {
+        document["hooks"] = Item::Table(hooks_table(session));
+    }
     let runners = runner_tables(session);
     if !runners.is_empty() {
         document["runner"] = Item::Table(runners);
@@ -58,6 +61,17 @@ fn session_table(session: &Session) -> Table {
         GitHooks::Run => "run",
     });
     table["salvage_days"] = count(u64::from(session.salvage_days));
+    table
+}
+
+fn hooks_table(session: &Session) -> Table {
+    let mut table = Table::new();
+    for hook in &session.hooks {
+        table[hook.point.name()] = match &hook.command {
+            HookCommand::Shell(line) => value(line),
+            HookCommand::Program(words) => value(words.iter().map(String::as_str).collect::<Array>()),
+        };
+    }
     table
 }
 

@@ -4,7 +4,7 @@
 //! prompt that is too long does not, and is no rate limit, whatever else the text says.
 //!
 //! Deliberately absent: limits told as a time of day ("try again at 3:05 AM"), which need the clock
-//! and its zone; they are limits without a known end.
+//! and its zone (`reset`); here they are limits without a known end.
 
 use std::time::Duration;
 

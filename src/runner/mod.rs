@@ -19,11 +19,13 @@ mod needs;
 mod program;
 mod progress;
 mod reader;
+mod reset;
 
 pub use launch::{CommandLine, Context, MAX_ARGUMENT, RunnerError, command_line, verify_line};
 pub use program::{NotFound, codex_program, find_program};
 pub use progress::Progress;
 pub use reader::{MAX_LINE, Reader};
+pub use reset::told_as_a_time;
 
 use crate::session::RunnerKind;
 

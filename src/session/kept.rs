@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::hooks::Hook;
 use super::plan::{GitHooks, Launch, Session};
 use crate::core::agent::Plan;
 use crate::core::ids::AgentId;
@@ -35,6 +36,8 @@ struct FileForm {
     branch: Option<String>,
     git_hooks: GitHooks,
     salvage_days: u32,
+    #[serde(default)]
+    hooks: Vec<Hook>,
     launches: BTreeMap<String, Launch>,
 }
 
@@ -47,6 +50,7 @@ pub fn write(session: &Session) -> Result<Vec<u8>, serde_json::Error> {
         branch: session.branch.clone(),
         git_hooks: session.git_hooks,
         salvage_days: session.salvage_days,
+        hooks: session.hooks.clone(),
         launches,
     })?;
     text.push(b'\n');
@@ -76,6 +80,7 @@ pub fn read(text: &[u8], plan: Plan, source: String) -> Result<Session, KeptErro
         branch: form.branch,
         // It is a moment of the plan by now.
         stop_at: None,
+        hooks: form.hooks,
         git_hooks: form.git_hooks,
         salvage_days: form.salvage_days,
         source,
@@ -127,6 +132,9 @@ mod tests {
             name = "kept"
             branch = "agents/{{session}}"
             git_hooks = "run"
+            [hooks]
+            on_attention = "cat"
+            on_run_end = ["tee", "x"]
             [[agent]]
             id = "a"
             command = ["./x", "{{prompt_file}}", "{{attempt}}/{{slot}}"]

@@ -23,6 +23,11 @@ const MAX_CONCURRENT: Key = alias("max_concurrent", &["max_concurrent_agents"]);
 pub(super) const TOP: &[Key] =
     &[key("session"), key("defaults"), key("runner"), key("phase"), key("agent"), key("hooks")];
 
+pub(super) const HOOKS: &[Key] = &[key("on_agent_end"), key("on_conflict"), key("on_attention"), key("on_run_end")];
+
+/// The keys of the user's own file.
+pub(super) const CONFIG: &[Key] = &[key("hooks"), key("notify")];
+
 pub(super) const SESSION: &[Key] = &[
     key("name"),
     key("workspace"),

@@ -183,6 +183,7 @@ fn assemble(
         launches,
         branch,
         stop_at,
+        hooks: manifest.hooks.clone(),
         git_hooks: s.git_hooks.as_ref().map(|h| h.value).unwrap_or_default(),
         salvage_days: s.salvage_days.as_ref().map_or(SALVAGE_DAYS, |d| d.value),
         source: text.to_owned(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::hooks::{self, Hook};
 use super::keys;
 use super::plan::{GitHooks, VerifyIn};
 use super::problem::Problems;
@@ -28,8 +29,7 @@ pub(super) struct Manifest {
     pub(super) runners: Vec<RunnerTable>,
     pub(super) phases: Vec<PhaseTable>,
     pub(super) agents: Vec<AgentTable>,
-    /// Where `[hooks]` stands.
-    pub(super) hooks: Option<Span>,
+    pub(super) hooks: Vec<Hook>,
 }
 
 #[derive(Debug, Default)]
@@ -153,14 +153,14 @@ impl Manifest {
         let phases = phases.into_iter().map(|(t, span)| PhaseTable::read(t, span, p)).collect();
         let agents = tables(&top, "agent", "write [[agent]]", p);
         let agents = agents.into_iter().map(|(t, span)| AgentTable::read(t, span, "[[agent]]", &[], p)).collect();
-        let hooks = table(&top, "hooks", "write [hooks]", p).map(|(_, span)| span);
+        let hooks = table(&top, "hooks", "write [hooks]", p).map(|(t, _)| hooks::read(t, p));
         Self {
             session: session.unwrap_or_default(),
             defaults: defaults.unwrap_or_default(),
             runners,
             phases,
             agents,
-            hooks,
+            hooks: hooks.unwrap_or_default(),
         }
     }
 }
@@ -170,7 +170,7 @@ fn wrong(what: &str, value: &Spanned<DeValue<'_>>, wanted: &str, help: &str, p: 
     p.error("wrong_type", &value.span(), message, Some(help.to_owned()));
 }
 
-fn table<'t, 'i>(
+pub(super) fn table<'t, 'i>(
     section: &Section<'t, 'i>,
     key: &str,
     help: &str,

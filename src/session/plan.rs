@@ -10,6 +10,7 @@ use crate::core::agent::Plan;
 use crate::core::ids::{AgentId, RunnerName};
 use crate::core::path::RepoPath;
 
+use super::hooks::Hook;
 use super::kept::{as_path, as_text};
 use super::template::Template;
 
@@ -25,6 +26,8 @@ pub struct Session {
     pub branch: Option<String>,
     /// Wall-clock time of day after which nothing more is started; the next such time.
     pub stop_at: Option<jiff::civil::Time>,
+    /// Commands that run when something happens.
+    pub hooks: Vec<Hook>,
     pub git_hooks: GitHooks,
     pub salvage_days: u32,
     /// The text of the session file, as it was read (kept with the run).

@@ -23,7 +23,7 @@ struct File {
     phase: Option<Vec<PhaseKeys>>,
     agent: Vec<AgentKeys>,
     /// Commands to run when something happens.
-    hooks: Option<BTreeMap<String, OneOrMany>>,
+    hooks: Option<HookKeys>,
 }
 
 /// A string or a list of strings.
@@ -129,6 +129,22 @@ struct SessionKeys {
     git_hooks: Option<SkipOrRun>,
     /// How long salvaged work is kept; 0: for ever. Default 30.
     salvage_days: Option<u32>,
+}
+
+/// Each is a command for `sh -c`, or a list of a program and its arguments. It gets JSON on standard input.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "the types are read by schemars only")]
+#[expect(clippy::struct_field_names, reason = "they are named as in the file")]
+struct HookKeys {
+    /// An agent has ended, whatever its end.
+    on_agent_end: Option<OneOrMany>,
+    /// A write into another agent's lock.
+    on_conflict: Option<OneOrMany>,
+    /// Something needs a person.
+    on_attention: Option<OneOrMany>,
+    /// The run is over.
+    on_run_end: Option<OneOrMany>,
 }
 
 #[derive(JsonSchema)]
@@ -308,6 +324,7 @@ mod tests {
         assert_eq!(properties(&schema), words(keys::TOP, &[]));
         let table = |name: &str| properties(&schema["$defs"][name]);
         assert_eq!(table("SessionKeys"), words(keys::SESSION, &[]));
+        assert_eq!(table("HookKeys"), words(keys::HOOKS, &[]));
         assert_eq!(table("PhaseKeys"), words(keys::PHASE, &[]));
         assert_eq!(table("RunnerKeys"), words(keys::RUNNER, &[]));
         assert_eq!(table("AgentKeys"), words(keys::AGENT, &[]));

@@ -79,7 +79,7 @@ impl<'t, 'i> Section<'t, 'i> {
 
     pub(super) fn raw(&self, key: &str) -> Option<&'t Spanned<DeValue<'i>>> {
         debug_assert!(
-            [keys::TOP, keys::SESSION, keys::PHASE, keys::RUNNER, keys::AGENT]
+            [keys::TOP, keys::SESSION, keys::PHASE, keys::RUNNER, keys::AGENT, keys::HOOKS, keys::CONFIG]
                 .iter()
                 .any(|k| keys::find(k, key).is_some()),
             "{key} is not a key of any table"

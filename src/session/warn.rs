@@ -27,9 +27,6 @@ const MAX_WARNINGS: usize = 10;
 /// One warning for all keys that are accepted and have no effect yet.
 pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
     let mut found: Vec<(&'static str, Span)> = Vec::new();
-    if let Some(span) = &manifest.hooks {
-        found.push(("[hooks]", span.clone()));
-    }
     let phases = manifest.phases.iter().map(|p| &p.defaults);
     for table in std::iter::once(&manifest.defaults).chain(phases).chain(&manifest.agents) {
         inactive_in(table, &mut found);
@@ -39,7 +36,7 @@ pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
     let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
     let verb = if names.len() == 1 { "has" } else { "have" };
     let message = format!("{} {verb} no effect in this version", names.join(", "));
-    let help = "the values are checked and kept; every attempt begins anew, and no command is run on events";
+    let help = "the values are checked and kept; every attempt begins anew";
     problems.warning("inactive_keys", &first, message, Some(help.into()));
 }
 

@@ -2,14 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod alone;
+mod ci;
 mod codex;
 mod codex_gate;
+mod dry_run;
 mod examples;
 mod faults;
 mod gate;
 mod git;
+mod hooks;
 #[path = "../support/model/mod.rs"]
 mod model;
+mod nights;
 mod options;
 #[path = "../support/real.rs"]
 mod real;

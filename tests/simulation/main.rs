@@ -12,6 +12,7 @@ mod gate_oracle;
 mod gate_rules;
 mod oracle;
 mod plan;
+mod rehearsal;
 mod rules;
 mod scale;
 mod seeds;

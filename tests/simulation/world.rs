@@ -14,7 +14,7 @@ use supervise::core::event::{Event, Measured, PlaceRefusal, Placement, Preparati
 use supervise::core::ids::{AgentId, AttemptId, RunId};
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
-use supervise::core::reason::{Exit, Interrupt};
+use supervise::core::reason::{Exit, Interrupt, Quiet};
 use supervise::core::record::{Layers, ProcessId, RateLimit, Record, RunOpened, Summary, Usage};
 use supervise::core::supervisor::{Step, Supervisor};
 
@@ -388,6 +388,7 @@ impl World {
             Effect::End { id, part, how } => self.end(id, *part, *how),
             Effect::Sample { id } => {
                 let quiet = if self.act(id).lively { Duration::ZERO } else { Duration::from_hours(1) };
+                let quiet = Quiet::total(quiet);
                 self.answer(Event::Sampled { id: id.clone(), quiet });
             }
             Effect::Measure { id } => {

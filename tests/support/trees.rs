@@ -200,7 +200,7 @@ impl Tree {
     }
 
     pub(crate) fn sample(&self) -> Duration {
-        self.running.sample()
+        self.running.sample().of_all()
     }
 
     pub(crate) fn leader(&self) -> u32 {

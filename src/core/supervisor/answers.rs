@@ -21,7 +21,7 @@ use crate::core::ids::{AgentId, AttemptId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
-use crate::core::reason::{DenialReason, EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON};
+use crate::core::reason::{DenialReason, EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON, Quiet};
 use crate::core::record::{Admission, Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble, Write};
 use crate::core::steer::Stop;
 
@@ -190,7 +190,8 @@ impl Supervisor {
         }
     }
 
-    fn sampled(&self, case: Case<'_>, quiet: Duration, step: &mut Step) {
+    fn sampled(&self, case: Case<'_>, signs: Quiet, step: &mut Step) {
+        let quiet = signs.of_all();
         let plan = self.agent_plan(case.seat);
         let id = &case.live.id;
         let how = Ending::Orderly { grace: plan.grace };
@@ -198,7 +199,7 @@ impl Supervisor {
         let (idle, after) = (plan.idle_timeout, plan.lock_timeout);
         let waited_for = self.queue.is_waited_for(case.seat);
         if let Some(after) = idle.filter(|&idle| quiet >= idle) {
-            return end(case.now, id, Part::Agent, how, EndReason::IdleTimeout { after }, step);
+            return end(case.now, id, Part::Agent, how, EndReason::IdleTimeout { after, quiet: Some(signs) }, step);
         }
         if waited_for && quiet >= after {
             return end(case.now, id, Part::Agent, how, EndReason::LockTimeout { after }, step);

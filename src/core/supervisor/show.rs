@@ -40,6 +40,17 @@ impl Supervisor {
         })
     }
 
+    /// Who waits, in rank order, and why. Each is found out as it is asked for.
+    pub fn waits(&self) -> impl Iterator<Item = (AgentId, WaitReason)> {
+        self.waiting.iter().filter_map(|&seat| Some((self.id_of(seat), self.wait_reason(seat)?)))
+    }
+
+    /// How many agents wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Why the agent has not started; `None`: it has, or it never will.
     pub(super) fn wait_reason(&self, seat: Seat) -> Option<WaitReason> {
         let wait = match &self.agents[seat].lifecycle {

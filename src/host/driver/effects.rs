@@ -9,6 +9,7 @@ use crate::core::effect::{Effect, Part};
 use crate::core::event::{Event, PlaceRefusal, Preparation};
 use crate::core::ids::{AttemptId, RunnerName};
 use crate::core::path::RepoPath;
+use crate::core::reason::Quiet;
 use crate::host::failpoint;
 use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
 use crate::host::process::{Tree, TreeKey};
@@ -25,7 +26,7 @@ impl Driver<'_> {
             Effect::End { id, part, how } => self.end(TreeKey { id, part }, how),
             Effect::Sample { id } => {
                 let key = TreeKey { id: id.clone(), part: Part::Agent };
-                let quiet = self.trees.get(&key).map_or(Duration::ZERO, Tree::sample);
+                let quiet = self.trees.get(&key).map_or(Quiet::total(Duration::ZERO), Tree::sample);
                 self.tell(Event::Sampled { id, quiet });
             }
             Effect::Verify { id, slot, commit } => self.verify(id, slot, commit),

@@ -110,7 +110,8 @@ impl Driver<'_> {
                 self.flushed(&key, None);
                 match key.part {
                     Part::Agent => {
-                        let summary = self.readers.remove(&key.id).map(|r| r.finish(exit)).unwrap_or_default();
+                        let mut summary = self.readers.remove(&key.id).map(|r| r.finish(exit)).unwrap_or_default();
+                        runner::told_as_a_time(&mut summary, &self.clock.here());
                         Some(Event::TreeEnded { id: key.id, exit, summary })
                     }
                     Part::Verify => Some(self.verified(key.id, exit)),

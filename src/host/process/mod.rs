@@ -30,7 +30,7 @@ use crate::core::call::{Answer, CallId, Grant, Refusal, Tally, Target};
 use crate::core::effect::{Ending, Part};
 use crate::core::ids::{AttemptId, RunId};
 use crate::core::path::RepoPath;
-use crate::core::reason::Exit;
+use crate::core::reason::{Exit, Quiet};
 use crate::core::record::ProcessId;
 use crate::host::failpoint;
 use crate::shim::clock;
@@ -190,8 +190,10 @@ pub struct Tree {
 #[derive(Debug)]
 struct Activity {
     since: Instant,
-    /// Milliseconds from `since` to the last output, or report of the gate.
+    /// Milliseconds from `since` to the last output.
     output: AtomicU64,
+    /// The same to the last report of the gate.
+    writes: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -256,7 +258,7 @@ impl Launcher {
         };
 
         let now = clock::now();
-        let activity = Arc::new(Activity { since: now, output: AtomicU64::new(0) });
+        let activity = Arc::new(Activity { since: now, output: AtomicU64::new(0), writes: AtomicU64::new(0) });
         let (endings, asked) = channel::channel(None);
         let orders = Arc::new(Orders::default());
         let shim_pid = shim.child.id();
@@ -379,7 +381,7 @@ impl Tree {
 
     /// How long there was no output, no report of the gate, and since the last sample (or the launch) no use of the processor
     /// beyond 1 % of a core. Looks at every process of the tree: not for every second.
-    pub fn sample(&self) -> Duration {
+    pub fn sample(&self) -> Quiet {
         let now = clock::now();
         let ticks = tree::cpu_ticks(self.shim);
         let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -387,18 +389,31 @@ impl Tree {
         let busy =
             if used * 100 >= now.duration_since(sampled.at).max(Duration::from_millis(1)) { now } else { sampled.busy };
         *sampled = Sampled { at: now, ticks, busy };
-        now.duration_since(busy.max(self.activity.last_output()))
+        let activity = &self.activity;
+        Quiet {
+            output: activity.since(&activity.output, now),
+            writes: self.gated.is_some().then(|| activity.since(&activity.writes, now)),
+            cpu: now.saturating_duration_since(busy),
+        }
     }
 }
 
 impl Activity {
-    fn heard(&self) {
-        let since = u64::try_from(clock::now().duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
-        self.output.store(since, Ordering::Relaxed);
+    fn printed(&self) {
+        self.output.store(self.elapsed(), Ordering::Relaxed);
     }
 
-    fn last_output(&self) -> Instant {
-        self.since + Duration::from_millis(self.output.load(Ordering::Relaxed))
+    fn wrote(&self) {
+        self.writes.store(self.elapsed(), Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(clock::now().duration_since(self.since).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long ago that was.
+    fn since(&self, last: &AtomicU64, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since + Duration::from_millis(last.load(Ordering::Relaxed)))
     }
 }
 

@@ -123,21 +123,21 @@ impl Watcher {
         loop {
             match self.frames.next_report() {
                 Ok(Some(Report::Output(bytes))) => {
-                    self.activity.heard();
+                    self.activity.printed();
                     waiting.push_back(TreeNews::Output(bytes));
                 }
                 Ok(Some(Report::Gap(bytes))) => waiting.push_back(TreeNews::Gap(bytes)),
-                Ok(Some(Report::Alive)) => self.activity.heard(),
+                Ok(Some(Report::Alive)) => self.activity.printed(),
                 Ok(Some(Report::Ask { call, targets })) => {
-                    self.activity.heard();
+                    self.activity.wrote();
                     waiting.push_back(TreeNews::Asked { call, targets });
                 }
                 Ok(Some(Report::Wrote(paths))) => {
-                    self.activity.heard();
+                    self.activity.wrote();
                     waiting.push_back(TreeNews::Wrote(paths));
                 }
                 Ok(Some(Report::Refused(refusals))) => {
-                    self.activity.heard();
+                    self.activity.wrote();
                     waiting.push_back(TreeNews::Refused(refusals));
                 }
                 Ok(Some(Report::Flushed(number))) => waiting.push_back(TreeNews::Flushed(number)),
