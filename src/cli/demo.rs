@@ -55,6 +55,7 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
         allow_dirty: false,
         manner: Manner { gate: true, user: UserConfig { hooks: Vec::new(), notify: false }, format: RunFormat::Human },
         detached: false,
+        retries: None,
     })?;
     run::print(&done, RunFormat::Human);
     check_story(&done.view).map_err(|e| Failure::new(Exit::AgentsFailed, e))?;

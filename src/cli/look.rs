@@ -71,6 +71,9 @@ pub enum LookError {
     #[error("no agent `{id}` is in run {run}")]
     #[diagnostic(help("{help}"))]
     Agent { id: String, run: RunId, help: String },
+    #[error("run {run} goes on")]
+    #[diagnostic(help("`supervise stop --all` ends it"))]
+    GoesOn { run: RunId },
     #[error("run {run} is over, so nothing can be asked of it")]
     #[diagnostic(help("`supervise status` shows how it ended"))]
     Over { run: RunId },

@@ -29,8 +29,10 @@ pub mod records;
 pub mod register;
 mod rehearse;
 pub mod release;
+pub mod reset;
 pub mod resolve;
 pub mod resume;
+pub mod retry;
 pub mod run;
 pub mod runs;
 pub mod salvage;
@@ -98,6 +100,8 @@ struct Cli {
 enum Verb {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
+    Retry(retry::RetryArgs),
+    Reset(reset::ResetArgs),
     List(list::ListArgs),
     Status(status::StatusArgs),
     Diff(diff::DiffArgs),
@@ -143,6 +147,8 @@ pub fn main() -> ExitCode {
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
         Verb::Resume(args) => resume::run(args, &cli.common),
+        Verb::Retry(args) => retry::run(args, &cli.common),
+        Verb::Reset(args) => reset::run(args, &cli.common),
         Verb::List(args) => list::run(args, &cli.common),
         Verb::Status(args) => status::run(args, &cli.common),
         Verb::Diff(args) => diff::run(args, &cli.common),

@@ -74,7 +74,9 @@ enum CannotResume {
 fn help(error: &ResumeError) -> String {
     match error {
         ResumeError::Past(crate::host::past::PastError::Journal(error)) => error.help().to_owned(),
-        ResumeError::Ended { .. } => "`supervise status` shows how; `supervise run` starts a new one".to_owned(),
+        ResumeError::Ended { .. } => {
+            "`supervise status` shows how; `supervise retry` runs again what did not complete".to_owned()
+        }
         ResumeError::Past(_)
         | ResumeError::NoLaunches { .. }
         | ResumeError::Read { .. }
@@ -87,21 +89,39 @@ fn help(error: &ResumeError) -> String {
 pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
     let done = ci::reported(args.junit.as_deref(), || {
         let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
-        supervise(prepare(args, common)?, &manner)
+        supervise(prepare(args.run.as_deref(), common, Then::GoOn)?, &manner)
     })?;
     print(&done, args.format);
     Ok(exit_of(&done, args.strict))
 }
 
-fn prepare(args: &ResumeArgs, common: &Common) -> Result<Prepared, Failure> {
-    let unusable = |error: CannotResume| Failure::new(Exit::Unusable, error);
+/// What becomes of a run that is taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    GoOn,
+    /// What was unsettled is kept aside, and nothing more is started.
+    Close,
+}
+
+fn open(common: &Common) -> Result<Repository, Failure> {
     let workspace = super::select::workspace(common, &crate::session::Origin::Embedded, b"");
-    let repository = Repository::open(&workspace).map_err(|e| Failure::new(Exit::Unusable, RunError::Repository(e)))?;
-    let runs = Runs::of(repository.common_dir());
-    let run = runs.find(args.run.as_deref()).map_err(|error| {
+    Repository::open(&workspace).map_err(|e| Failure::new(Exit::Unusable, RunError::Repository(e)))
+}
+
+/// The run that is meant; the latest where none is named.
+pub(super) fn find(named: Option<&str>, common: &Common) -> Result<(Runs, RunId), Failure> {
+    let runs = Runs::of(open(common)?.common_dir());
+    let run = runs.find(named).map_err(|error| {
         let exit = if matches!(error, NoRun::None) { Exit::NothingSelected } else { Exit::Invalid };
         Failure::new(exit, CannotResume::NoRun(error))
     })?;
+    Ok((runs, run))
+}
+
+pub(super) fn prepare(named: Option<&str>, common: &Common, then: Then) -> Result<Prepared, Failure> {
+    let unusable = |error: CannotResume| Failure::new(Exit::Unusable, error);
+    let (runs, run) = find(named, common)?;
+    let repository = open(common)?;
     let hold = take_hold(&repository, &format!("run {run}"))?;
     let latest = runs.find(None).map_err(|error| unusable(CannotResume::NoRun(error)))?;
     if latest != run {
@@ -110,7 +130,9 @@ fn prepare(args: &ResumeArgs, common: &Common) -> Result<Prepared, Failure> {
     let dir = runs.dir(&run);
     let taken = TakenUp::read(&dir).map_err(|error| unusable(CannotResume::Run(error)))?;
     check_branch(&taken, &repository, &run).map_err(unusable)?;
-    find_programs(&taken.session, repository.workspace()).map_err(|e| Failure::new(Exit::Unusable, e))?;
+    if then == Then::GoOn {
+        find_programs(&taken.session, repository.workspace()).map_err(|e| Failure::new(Exit::Unusable, e))?;
+    }
     let leftovers = leftovers::end(&run, &taken.processes());
     if leftovers.survivors > 0 {
         return Err(unusable(CannotResume::Survivors { run, count: leftovers.survivors }));
@@ -123,7 +145,7 @@ fn prepare(args: &ResumeArgs, common: &Common) -> Result<Prepared, Failure> {
     let left = taken.left(&dir);
     let clock = Clock::resume(taken.header.created, taken.last);
     let TakenUp { journal, supervisor, session, entries, .. } = taken;
-    let earlier = Some(Earlier { journal, supervisor, left });
+    let earlier = Some(Earlier { journal, supervisor, left, closes: then == Then::Close });
     Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries, detached: false })
 }
 

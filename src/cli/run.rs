@@ -102,6 +102,8 @@ pub struct Request {
     pub manner: Manner,
     /// Is the terminal to be left when the run is open?
     pub detached: bool,
+    /// The run whose agents are tried again.
+    pub retries: Option<RunId>,
 }
 
 /// A run that came to its end, with what rendering it needs.
@@ -209,6 +211,7 @@ fn request(args: &RunArgs, common: &Common, manner: Manner) -> Request {
         select: args.select.clone(),
         allow_dirty: args.allow_dirty,
         detached: args.background.detached,
+        retries: None,
         manner,
     }
 }
@@ -229,6 +232,13 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     }
     refuse(request, &session, &mut repository)?;
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
+    let file = match &request.origin {
+        Origin::File(path) => path.canonicalize().ok(),
+        Origin::StandardInput | Origin::Embedded => None,
+    };
+    if let Err(error) = run_dir.keep_origin(file.as_deref(), request.retries.as_ref()) {
+        tracing::warn!(%error, "`supervise retry` will have to be told the session file");
+    }
     let (earlier, entries, detached) = (None, Vec::new(), request.detached);
     let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier, entries, detached };
     supervise(prepared, &request.manner)

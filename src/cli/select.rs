@@ -67,7 +67,7 @@ pub fn workspace(common: &Common, origin: &Origin, bytes: &[u8]) -> PathBuf {
 }
 
 /// `a,b` is two items; a comma within braces separates nothing.
-fn items(args: &[String]) -> Vec<String> {
+pub(super) fn items(args: &[String]) -> Vec<String> {
     let mut out = Vec::new();
     for arg in args {
         let mut depth = 0_usize;

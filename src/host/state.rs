@@ -4,8 +4,10 @@
 //! worktrees) has one. The lock is flock(2) on a file, so it goes with its holder whatever happens
 //! to it; what the file says about the holder is for people only.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -177,6 +179,27 @@ impl RunDir {
     #[must_use]
     pub fn launches(&self) -> PathBuf {
         self.path.join("launch.json")
+    }
+
+    /// Remembers the session file that the run was begun from, and the run that it tries again.
+    pub fn keep_origin(&self, session: Option<&Path>, earlier: Option<&RunId>) -> io::Result<()> {
+        if let Some(session) = session {
+            write_private(&self.path.join("origin"), session.as_os_str().as_bytes())?;
+        }
+        earlier.map_or(Ok(()), |run| write_private(&self.path.join("retries"), run.as_str().as_bytes()))
+    }
+
+    /// The session file that the run was begun from, where that is known.
+    #[must_use]
+    pub fn origin(&self) -> Option<PathBuf> {
+        let path = fs::read(self.path.join("origin")).ok()?;
+        Some(PathBuf::from(OsString::from_vec(path)))
+    }
+
+    /// The run whose agents it tries again.
+    #[must_use]
+    pub fn retries(&self) -> Option<RunId> {
+        RunId::new(fs::read_to_string(self.path.join("retries")).ok()?.trim())
     }
 
     /// The directory of an attempt's logs, baseline and exit record. Ids hold no `/`.

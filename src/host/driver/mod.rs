@@ -31,6 +31,7 @@ use crate::core::facts::{self, PathFacts};
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
+use crate::core::reason::Interrupt;
 use crate::core::record::{Fact, Layers, Record, RunOpened, RunOutcome};
 use crate::core::supervisor::{Step, Supervisor};
 use crate::core::view::RunView;
@@ -80,6 +81,8 @@ pub struct Earlier {
     pub journal: Journal,
     pub supervisor: Supervisor,
     pub left: Vec<Left>,
+    /// Nothing more is to be started.
+    pub closes: bool,
 }
 
 /// Who watches a run go by. Called on the loop: must not block.
@@ -247,7 +250,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     layers.watch = watch.is_some();
     let head = repository.head()?;
     repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
-    let (supervisor, journal, first, left) = match earlier {
+    let (supervisor, journal, first, left, events) = match earlier {
         None => {
             let opened = RunOpened {
                 run: run.clone(),
@@ -263,12 +266,13 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
             let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
             let supervisor = Supervisor::new(plan);
             let first = supervisor.open(clock.now(), opened);
-            (supervisor, journal, first, Vec::new())
+            (supervisor, journal, first, Vec::new(), Vec::new())
         }
-        Some(Earlier { journal, supervisor, left }) => {
+        Some(Earlier { journal, supervisor, left, closes }) => {
             take_up(&mut repository, &supervisor, &left, &run_dir);
             let first = supervisor.resume(clock.now(), layers);
-            (supervisor, journal, first, left)
+            let close = closes.then_some(Event::Interrupted(Interrupt::Asked));
+            (supervisor, journal, first, left, [Event::Resumed].into_iter().chain(close).collect())
         }
     };
     let workspace = repository.workspace().to_owned();
@@ -316,7 +320,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     for left in driver.left.values() {
         driver.sight.outside.takes_up(&left.attempt.id, &left.attempt.wrote);
     }
-    let outcome = match driver.run(first, &mut inbox, &mut signals, &mut control).await {
+    let outcome = match driver.run((first, events), &mut inbox, &mut signals, &mut control).await {
         Ok(outcome) => outcome,
         Err(error) => {
             driver.abandon(&mut inbox).await;
@@ -379,12 +383,11 @@ fn watch_over(repository: &Repository, cookies: &Path, news: &mpsc::Sender<News>
 impl Driver<'_> {
     async fn run(
         &mut self,
-        first: Record,
+        (first, events): (Record, Vec<Event>),
         inbox: &mut mpsc::Receiver<News>,
         signals: &mut Signals,
         control: &mut Option<Control>,
     ) -> Result<RunOutcome, DriverError> {
-        let events = if matches!(first.fact, Fact::RunResumed { .. }) { vec![Event::Resumed] } else { Vec::new() };
         let first = self.write(Step { records: vec![first], effects: Vec::new() })?;
         self.turn(vec![first], events).await?;
         loop {

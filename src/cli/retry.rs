@@ -1,0 +1,155 @@
+//! `supervise retry`: run again what did not complete in a run that ended, from the session file as it is now.
+//!
+//! It is a run of its own; agents that completed in the one before (or in those that that one tried again) count
+//! as done.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::manner::Manner;
+use super::resume::find;
+use super::run::{Request, execute, exit_of, load, print};
+use super::select::{SelectArgs, items, origin};
+use super::{Common, Exit, Failure, RunFormat, ci};
+use crate::core::ids::{AgentId, RunId};
+use crate::core::lifecycle::State;
+use crate::host::past::{Past, PastError, Runs};
+use crate::session::Session;
+
+/// Run again what did not complete in a run that ended, from the edited session file
+///
+/// Agents that completed count as done. New agents of the file run too.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
+pub struct RetryArgs {
+    /// Only these agents, and what they depend on [default: all that did not complete]
+    #[arg(value_name = "ID|PATTERN|tag:T")]
+    pub agents: Vec<String>,
+    /// Only those that ended without completing: no skipped and no new ones
+    #[arg(long, conflicts_with = "agents")]
+    pub failed: bool,
+    /// The session file [default: the one that the run was begun from]
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
+    /// The run: its name, or how it begins [default: the latest]
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Go on although claimed paths have uncommitted changes; such paths are never committed
+    #[arg(long)]
+    pub allow_dirty: bool,
+    /// Run without the gate: no write is decided beforehand, and who changed what is inferred
+    #[arg(long)]
+    pub no_gate: bool,
+    /// No bell and no notification on the terminal
+    #[arg(long)]
+    pub no_notify: bool,
+    /// Exit with 5 if the run completed but left paths that no agent accounts for
+    #[arg(long)]
+    pub strict: bool,
+    /// Write the result as JUnit XML to FILE
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// What standard output gets: a report, one JSON document, or every record as it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RunFormat,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  supervise retry
+  supervise retry api docs-*
+  supervise retry --failed
+
+Exit codes: those of `supervise run`; 4 where every agent completed.";
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+enum CannotRetry {
+    #[error(transparent)]
+    #[diagnostic(help("`supervise timeline` tells what the journal holds"))]
+    Past(PastError),
+    #[error("run {run} has not come to its end")]
+    #[diagnostic(help("`supervise resume` goes on with it"))]
+    NotEnded { run: RunId },
+    #[error("it is not known which session file run {run} was begun from")]
+    #[diagnostic(help("name it with --session FILE"))]
+    NoSession { run: RunId },
+    #[error("all agents of {} completed in run {run}", .file.display())]
+    #[diagnostic(help("`supervise run` runs them again"))]
+    NothingLeft { run: RunId, file: PathBuf },
+}
+
+/// The most runs of which each tries the one before again.
+const MAX_CHAIN: usize = 1000;
+
+pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
+    let (runs, run) = find(args.run.as_deref(), common)?;
+    if !runs.dir(&run).seems_ended() {
+        return Err(Failure::new(Exit::Unusable, CannotRetry::NotEnded { run }));
+    }
+    let file = args.session.clone().or_else(|| runs.dir(&run).origin());
+    let file = file.ok_or_else(|| Failure::new(Exit::Invalid, CannotRetry::NoSession { run: run.clone() }))?;
+    let ends = Ends::of(&runs, &run).map_err(|error| Failure::new(Exit::Unusable, CannotRetry::Past(error)))?;
+    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
+    let mut request = Request {
+        common: common.clone(),
+        origin: origin(&file),
+        text: None,
+        select: SelectArgs::default(),
+        allow_dirty: args.allow_dirty,
+        manner,
+        detached: false,
+        retries: Some(run.clone()),
+    };
+    let (all, _) = load(&request)?;
+    request.select = select(args, &all, &ends).ok_or_else(|| {
+        let nothing = CannotRetry::NothingLeft { run: run.clone(), file: file.clone() };
+        Failure::new(Exit::NothingSelected, nothing)
+    })?;
+    let done = ci::reported(args.junit.as_deref(), || execute(&request))?;
+    print(&done, args.format);
+    Ok(exit_of(&done, args.strict))
+}
+
+/// Which agents are to run; `None`: none is left.
+fn select(args: &RetryArgs, all: &Session, ends: &Ends) -> Option<SelectArgs> {
+    let ids = || all.plan.agents.iter().map(|agent| &agent.id);
+    let skip: Vec<String> = ids().filter(|id| ends.completed.contains(*id)).map(ToString::to_string).collect();
+    let only = if args.failed {
+        ids().filter(|id| ends.failed.contains(*id)).map(ToString::to_string).collect()
+    } else {
+        items(&args.agents)
+    };
+    let nothing = skip.len() == all.plan.agents.len() || (args.failed && only.is_empty());
+    (!nothing).then(|| SelectArgs { only, skip, ..SelectArgs::default() })
+}
+
+/// How agents ended, in a run and those that it tried again.
+#[derive(Debug, Default)]
+struct Ends {
+    completed: BTreeSet<AgentId>,
+    /// In the run itself.
+    failed: BTreeSet<AgentId>,
+}
+
+impl Ends {
+    fn of(runs: &Runs, run: &RunId) -> Result<Self, PastError> {
+        let mut ends = Self::default();
+        let mut next = Some(run.clone());
+        for _ in 0..MAX_CHAIN {
+            let Some(of) = next else { break };
+            let view = Past::read(&runs.dir(&of))?.view(&crate::host::past::Life::Over)?;
+            for agent in view.agents {
+                match agent.state {
+                    State::Completed => drop(ends.completed.insert(agent.id)),
+                    State::Failed | State::Timeout | State::Terminated if of == *run => {
+                        ends.failed.insert(agent.id);
+                    }
+                    _ => {}
+                }
+            }
+            next = runs.dir(&of).retries();
+        }
+        Ok(ends)
+    }
+}
