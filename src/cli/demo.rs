@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::lifecycle::State;
 use crate::core::view::RunView;
+use crate::render::work_name;
 use crate::session::{Origin, UserConfig};
 
 use super::manner::Manner;
@@ -123,7 +124,10 @@ fn conclusion(repository: &Path, view: &RunView) -> String {
     let at = repository.display();
     let salvage = view.agents.iter().find_map(|a| a.salvage.last());
     let kept = salvage.map_or_else(String::new, |reference| {
-        format!("  git -C {at} show --stat {reference}\n      what `tests` had done when its time ran out\n")
+        format!(
+            "  supervise -C {at} salvage show {}\n      what `tests` had done when its time ran out\n",
+            work_name(reference, Some(&view.run))
+        )
     });
     format!(
         "\nThe run counts as FAILED because `tests` ran out of its time, as it was meant to.\n\

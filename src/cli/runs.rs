@@ -152,7 +152,7 @@ fn prune(args: &PruneArgs, common: &Common) -> Result<(), RunsError> {
     }
     let pruned = Pruned::new(args.dry_run, removed, held_back);
     print(match args.format {
-        Format::Human => pruned.text(&bare_setting(&repository).git.replacen("git", "supervise", 1)),
+        Format::Human => pruned.text(&bare_setting(&repository).supervise()),
         Format::Json => pretty(&pruned),
     });
     Ok(())

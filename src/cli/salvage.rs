@@ -178,10 +178,6 @@ impl Salvage {
         Ok(Self { repository, kept, setting })
     }
 
-    fn supervise(&self) -> String {
-        self.setting.git.replacen("git", "supervise", 1)
-    }
-
     /// The work that is named so: the latest where several are.
     fn find(&self, named: &str) -> Result<&Kept, SalvageError> {
         let text = named.strip_prefix("refs/supervise/attempts/").unwrap_or(named);
@@ -264,7 +260,7 @@ fn list(args: &ListArgs, common: &Common) -> Result<(), SalvageError> {
     let salvage = Salvage::at(common)?;
     let views = salvage.views()?;
     print(match args.format {
-        Format::Human => documents::salvage(&views, &salvage.setting, &salvage.supervise()),
+        Format::Human => documents::salvage(&views, &salvage.setting, &salvage.setting.supervise()),
         Format::Json => pretty(&documents::document(&views, &salvage.setting)),
     });
     Ok(())
@@ -338,7 +334,7 @@ fn told(salvage: &Salvage, kept: &Kept, applied: &Applied) -> String {
     for (label, paths) in [("changed", changed), ("merged", merged), ("as it was", already)] {
         lines.extend(paths.iter().map(|path| format!("  {label:9}  {path}")));
     }
-    let command = format!("{} salvage drop {}/{}", salvage.supervise(), kept.run, name(&kept.id));
+    let command = format!("{} salvage drop {}/{}", salvage.setting.supervise(), kept.run, name(&kept.id));
     lines
         .push(format!("Nothing is committed: {} diff; when it is not needed any more: {command}", salvage.setting.git));
     lines.into_iter().map(|line| line + "\n").collect()

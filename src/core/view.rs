@@ -97,13 +97,15 @@ pub enum Why {
     WithoutChanges,
 }
 
-/// How an attempt ended that did not complete.
+/// How an attempt ended of which work is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
     /// The agent ended with it.
     For(EndReason),
     /// The agent was tried again.
     Requeued(RequeueReason),
+    /// It completed; of paths that had uncommitted changes before it, its version is not in its commit.
+    Beside,
     /// The supervisor was gone before it could end.
     CutOff,
     /// Its run's journal is gone or cannot be read.

@@ -1,11 +1,11 @@
 //! Kept work and the attempts that it is of: what git keeps, beside what the runs' journals tell.
 //!
-//! Invariant: work of an attempt that still goes on, or that is on the branch, is not in the list, so
-//! nothing of it can be applied or dropped.
+//! Invariant: work of an attempt that still goes on, or all of whose work is on the branch, is not in the
+//! list, so nothing of it can be applied or dropped.
 //!
 //! Deliberately absent: how it is shown; putting it into the tree (`git::apply`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::git::{GitError, KeptRef, Repository};
 use super::past::Runs;
 use crate::core::change::ObjectId;
+use crate::core::effect::Purpose;
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::record::Fact;
@@ -131,16 +132,19 @@ fn ends(runs: &Runs, run: &RunId) -> Option<BTreeMap<AttemptId, Told>> {
     let replay = journal::read(&runs.dir(run).journal()).ok()?;
     let mut told = BTreeMap::new();
     let mut latest: BTreeMap<AgentId, AttemptId> = BTreeMap::new();
+    let mut salvaged = BTreeSet::new();
     for entry in replay.entries {
         match entry.record.fact {
             Fact::AttemptStarted { id, .. } => {
                 latest.insert(id.agent.clone(), id.clone());
                 told.insert(id, Told::Open);
             }
+            Fact::Frozen { id, purpose: Purpose::Salvage, .. } => drop(salvaged.insert(id)),
             Fact::AgentRequeued { id, why, .. } => drop(told.insert(id, Told::Ended(AttemptEnd::Requeued(why)))),
             Fact::AgentEnded { agent, state, reason } => {
                 let Some(id) = latest.get(&agent).filter(|id| told.get(id) == Some(&Told::Open)) else { continue };
                 let ended = match (state, reason) {
+                    (State::Completed, _) if salvaged.contains(id) => Told::Ended(AttemptEnd::Beside),
                     (State::Completed, _) => Told::Completed,
                     (_, Some(reason)) => Told::Ended(AttemptEnd::For(reason)),
                     (_, None) => Told::Ended(AttemptEnd::Unknown),

@@ -72,6 +72,12 @@ impl Setting {
         }
     }
 
+    /// How supervise is called for this repository from where the person is, as [`Setting::git`].
+    #[must_use]
+    pub fn supervise(&self) -> String {
+        self.git.replacen("git", "supervise", 1)
+    }
+
     /// The folder of an attempt's log files.
     #[must_use]
     pub fn logs(&self, run: &RunId, id: &AttemptId) -> String {
@@ -90,6 +96,15 @@ pub fn wall(start: Timestamp, moment: Moment) -> Timestamp {
 #[must_use]
 pub fn day_and_time(at: Timestamp, setting: &Setting) -> String {
     setting.zone.to_datetime(at).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// What `supervise salvage` calls the work that a reference keeps: `ID/ATTEMPT`, of another run than
+/// `newest` `RUN/ID/ATTEMPT`.
+#[must_use]
+pub fn work_name<'r>(reference: &'r str, newest: Option<&RunId>) -> &'r str {
+    let name = reference.strip_prefix("refs/supervise/attempts/").unwrap_or(reference);
+    let own = newest.and_then(|run| name.strip_prefix(run.as_str())?.strip_prefix('/'));
+    own.unwrap_or(name)
 }
 
 /// The reference that keeps the work of an attempt.

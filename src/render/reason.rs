@@ -227,6 +227,7 @@ pub fn attempt_end_kind(ended: &AttemptEnd) -> Option<&'static str> {
         AttemptEnd::Requeued(RequeueReason::Conflict { .. }) => Some("waits_behind"),
         AttemptEnd::Requeued(RequeueReason::Outranked { .. }) => Some("outranked"),
         AttemptEnd::Requeued(RequeueReason::Resumed) | AttemptEnd::CutOff => Some("supervisor_died"),
+        AttemptEnd::Beside => Some("beside_commit"),
         AttemptEnd::Unknown => None,
     }
 }
@@ -236,6 +237,7 @@ pub fn attempt_end_text(ended: &AttemptEnd, setting: &Setting) -> String {
     match ended {
         AttemptEnd::For(reason) | AttemptEnd::Requeued(RequeueReason::Retry(reason)) => end_text(reason, setting),
         AttemptEnd::Requeued(why) => requeue_text(why, setting),
+        AttemptEnd::Beside => "completed, but these paths had uncommitted changes before it".to_owned(),
         AttemptEnd::CutOff => end_text(&EndReason::SupervisorDied, setting),
         AttemptEnd::Unknown => "not known: its run's journal does not tell".to_owned(),
     }

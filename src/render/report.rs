@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Setting;
 use super::conflict;
 use super::json::run_state;
 use super::reason::{denial_text, refused_path, why_text};
 use super::style::{Tone, of_state};
 use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
+use super::{Setting, work_name};
 use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
 use crate::core::conflict::Verification;
@@ -165,11 +165,13 @@ impl Report<'_> {
                 self.detail("logs", &format!("{}/", self.setting.logs(&view.run, &id)));
             }
         }
+        let supervise = self.setting.supervise();
+        let name = |reference| work_name(reference, Some(&view.run));
         for reference in &agent.salvage {
-            self.detail("work", &format!("{} show --stat {reference}", self.setting.git));
+            self.detail("work", &format!("{supervise} salvage show {}", name(reference)));
         }
         if let Some(latest) = agent.salvage.last() {
-            self.detail("apply", &format!("{} cherry-pick -n {latest}", self.setting.git));
+            self.detail("apply", &format!("{supervise} salvage apply {}", name(latest)));
         }
         if matches!(&agent.why, Why::Ends(EndReason::DirtyClaim { .. })) {
             self.detail("next", &format!("{} status", self.setting.git));

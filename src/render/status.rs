@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Setting;
 use super::json::run_state;
 use super::reason::{denial_text, exit_text, refused_path, why_text};
 use super::style::{Tone, of_state};
 use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
+use super::{Setting, work_name};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::reason::WaitReason;
@@ -329,7 +329,7 @@ impl<'a> Out<'a> {
             }
             (_, State::Registered | State::Waiting | State::Blocked | State::Skipped) => Vec::new(),
             _ => {
-                let work = agent.salvage.last().map(|reference| format!("{git} show --stat {reference}"));
+                let work = agent.salvage.last().map(|reference| self.work(reference));
                 agent.attempt.map(|_| logs).into_iter().chain(work).collect::<Vec<_>>()
             }
         };
@@ -338,6 +338,14 @@ impl<'a> Out<'a> {
             self.detail(label, &command);
             label = "";
         }
+    }
+
+    /// Shows kept work.
+    fn work(&self, reference: &str) -> String {
+        let name = work_name(reference, None);
+        // Of the newest run, its name is not needed.
+        let short = name.split_once('/').filter(|_| self.commands.run.is_empty());
+        format!("{} salvage show {}", self.commands.supervise, short.map_or(name, |(_, short)| short))
     }
 
     fn conflicts(&mut self, view: &RunView) {

@@ -112,7 +112,8 @@ fn waiting_for_what_is_over_or_cut_off_ends() {
     let over = supervise(&repo, &["attach"]).expect(3);
     assert!(over.stderr.contains("nothing to attach to"), "{}", over.stderr);
     repo.assert_no_survivors();
-    repo.git(&["stash", "-u"]);
+    go(&repo);
+    supervise(&repo, &["resume"]).expect(1);
     repo.run(&scripted("good", "[\"g\"]", "echo 1 > g", ""), &[]).expect(0);
     assert_eq!(supervise(&repo, &["wait", "--id", "good"]).expect(0).stdout, "good  COMPLETED\n");
     supervise(&repo, &["wait"]).expect(0);

@@ -199,6 +199,19 @@ fn kept_work_is_dropped_by_name_by_age_or_all() {
 }
 
 #[test]
+fn what_completed_beside_its_commit_is_kept_too() {
+    let repo = TestRepo::with(&[("dirty", "1\n")]);
+    repo.write("dirty", "mine\n");
+    let session = scripted("a", "[\"dirty\", \"b\"]", "echo agent >> dirty; echo agent > b", "");
+    let told = repo.run(&session, &["--allow-dirty"]).expect(0).stdout;
+    assert!(told.contains("supervise salvage show a/1"), "{told}");
+    let kept = list(&repo);
+    assert_eq!((kept.len(), &kept[0]["reason"]["kind"], &kept[0]["files"]), (1, &json!("beside_commit"), &json!(1)));
+    let done = salvage(&repo, &["apply", "a", "--format", "json"]).expect(0).json();
+    assert_eq!(done["already"], json!(["dirty"]), "it is in the tree still");
+}
+
+#[test]
 fn kept_work_expires_when_a_run_starts() {
     let repo = repo();
     let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);

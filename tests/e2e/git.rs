@@ -309,7 +309,7 @@ fn what_was_dirty_before_is_kept_beside_the_commit_and_told() {
     assert_eq!(repo.files_of("feat(a): a"), ["b"]);
     assert_eq!(repo.read("dirty"), "mine\nagent\n");
     assert!(ended.stdout.contains("in the tree, not committed: dirty"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("git show --stat refs/supervise/attempts/"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("supervise salvage show a/1"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("by nobody"), "{}", ended.stdout);
 }
 
