@@ -150,9 +150,12 @@ fn a_socket_that_was_left_behind_is_told_apart_and_replaced() {
     assert!(socket(&repo).exists());
     let refused = supervise(&repo, &["release-locks", "a"]).expect(3);
     assert!(refused.stderr.contains("is over, so nothing can be asked of it"), "{}", refused.stderr);
-    repo.git(&["stash", "-u"]);
 
-    let run = Run::start(&repo, &one_patient(&repo), "a");
+    let mut resume = repo.supervise();
+    resume.arg("resume").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let run = Run { repo: &repo, child: Some(resume.spawn().unwrap()) };
+    let running = || run.agent("a").is_some_and(|found| found["state"] == "RUNNING");
+    assert!(eventually(Duration::from_secs(30), running), "a does not run");
     let second = repo.run(&one_patient(&repo), &[]).expect(3);
     assert!(second.stderr.contains("another supervisor is running"), "{}", second.stderr);
     assert_eq!(run.agent("a").unwrap()["state"], "RUNNING", "the first one's socket is as it was");
