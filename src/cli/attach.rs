@@ -66,8 +66,10 @@ fn show(look: &Look) -> Result<Option<RunOutcome>, LookError> {
         for entry in &entries {
             let passed = clock.wall().duration_since(entry.at);
             progress.record_of(&entry.record, passed.try_into().unwrap_or_default());
-            if let Fact::RunEnded { outcome: ended } = &entry.record.fact {
-                outcome = Some(*ended);
+            match &entry.record.fact {
+                Fact::RunEnded { outcome: ended } => outcome = Some(*ended),
+                Fact::RunResumed { .. } => outcome = None,
+                _ => {}
             }
         }
     }

@@ -30,7 +30,7 @@ pub struct RegisterArgs {
     #[arg(long)]
     pub name: String,
     /// Its id [default: made of the name]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "NEW-ID")]
     pub id: Option<String>,
     /// What it may write, locked for it alone while it runs; may be given several times
     #[arg(long, value_name = "PATTERN", num_args = 1..)]

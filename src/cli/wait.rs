@@ -97,6 +97,10 @@ fn wait(args: &WaitArgs, look: &Look) -> Result<(Vec<AgentId>, Ended), LookError
             match &entry.record.fact {
                 Fact::AgentEnded { agent, state, .. } => drop(ends.insert(agent.clone(), *state)),
                 Fact::RunEnded { outcome: ended } => outcome = Some(*ended),
+                Fact::RunResumed { reopened, .. } => {
+                    outcome = None;
+                    ends.retain(|agent, _| !reopened.contains(agent));
+                }
                 Fact::RunOpened(_) if agents.is_none() => agents = Some(named(args, look)?),
                 _ => {}
             }

@@ -112,9 +112,34 @@ fn waiting_for_what_is_over_or_cut_off_ends() {
     let over = supervise(&repo, &["attach"]).expect(3);
     assert!(over.stderr.contains("nothing to attach to"), "{}", over.stderr);
     repo.assert_no_survivors();
+    // Taken up again, it has an end after all.
     go(&repo);
     supervise(&repo, &["resume"]).expect(1);
-    repo.run(&scripted("good", "[\"g\"]", "echo 1 > g", ""), &[]).expect(0);
-    assert_eq!(supervise(&repo, &["wait", "--id", "good"]).expect(0).stdout, "good  COMPLETED\n");
-    supervise(&repo, &["wait"]).expect(0);
+    assert_eq!(supervise(&repo, &["wait", "--id", "api"]).expect(0).stdout, "api  COMPLETED\n");
+    supervise(&repo, &["wait"]).expect(1);
+}
+
+/// Who was stopped by hand stays so, what was granted too, and who waits is told of the end that counts.
+#[test]
+fn what_a_person_wanted_outlives_the_supervisor() {
+    let repo = TestRepo::new();
+    let session = head(&repo, "max_concurrent = 2")
+        + &patient("soft", "[\"soft\"]", "echo 1 > soft", "retries = 2\ngrace = \"1s\"")
+        + &patient("goes-on", "[\"on\"]", "echo 1 > on", "grace = \"1s\"")
+        + &scripted("after", "[\"after\"]", "echo 1 > after; echo 1 > more", "depends_on = [\"goes-on\"]");
+    let run = Run::start(&repo, &session, "soft");
+    let both = || run.agent("goes-on").is_some_and(|agent| agent["state"] == "RUNNING");
+    assert!(eventually(Duration::from_secs(30), both));
+    supervise(&repo, &["stop", "soft", "--graceful"]).expect(0);
+    supervise(&repo, &["grant", "after", "more"]).expect(0);
+    supervise(&repo, &["stop", "--all"]).expect(0);
+    run.finish().expect(143);
+    supervise(&repo, &["wait"]).expect(143);
+    go(&repo);
+    let resumed = supervise(&repo, &["resume"]).expect(1);
+    assert!(resumed.stdout.contains("goes-on"), "{}", resumed.stdout);
+    supervise(&repo, &["wait"]).expect(1);
+    supervise(&repo, &["wait", "goes-on", "after"]).expect(0);
+    assert_eq!(repo.subjects(), ["feat(goes-on): goes-on", "feat(after): after"]);
+    assert_eq!(repo.files_of("feat(after): after"), ["after", "more"]);
 }

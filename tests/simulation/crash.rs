@@ -48,6 +48,7 @@ fn check(log: &[Record]) {
     let mut placed: BTreeSet<&AgentId> = BTreeSet::new();
     let mut started: BTreeSet<&AttemptId> = BTreeSet::new();
     let mut live: BTreeMap<&AgentId, &AttemptId> = BTreeMap::new();
+    let mut stopped: BTreeSet<&AgentId> = BTreeSet::new();
     for record in log {
         match &record.fact {
             Fact::RunResumed { reopened, .. } => {
@@ -58,7 +59,9 @@ fn check(log: &[Record]) {
                     );
                 }
             }
+            Fact::AgentStopRequested { agent, .. } => drop(stopped.insert(agent)),
             Fact::AttemptOpened { id, .. } => {
+                assert!(!stopped.contains(&id.agent), "{id} begins after somebody stopped its agent");
                 assert!(!ended.contains_key(&id.agent), "{id} begins after the end of its agent");
                 let before = live.insert(&id.agent, id);
                 assert_eq!(before, None, "{id} begins beside another attempt");

@@ -226,11 +226,11 @@ impl Supervisor {
         self.timers.next()
     }
 
-    /// What the agent may write in its next attempt: its claim, and what joined it.
+    /// What the agent may write in its attempt that runs or is next: its claim, and what joined it before.
     #[must_use]
     pub fn claim(&self, agent: &AgentId) -> Option<Claim> {
+        let mut claim = self.attempt_claim(agent)?;
         let seat = *self.seats.get(agent)?;
-        let mut claim = self.agent_plan(seat).claim.clone();
         claim.exclusive.extend(self.agents[seat].added.iter().map(Pattern::file));
         Some(claim)
     }

@@ -69,6 +69,8 @@ impl Supervisor {
     pub fn resume(&self, now: Moment, layers: Layers) -> Record {
         let interrupted =
             |run: &AgentRun| matches!(run.lifecycle, Lifecycle::Ended { reason: Some(EndReason::Interrupted(_)), .. });
+        // Whom somebody stopped stays stopped.
+        let interrupted = |run: &AgentRun| interrupted(run) && run.stop.is_none();
         let seats = (0..self.agents.len()).filter(|&seat| interrupted(&self.agents[seat]));
         let reopened = seats.map(|seat| self.agent_plan(seat).id.clone()).collect();
         Record { at: now, fact: Fact::RunResumed { layers, reopened } }
@@ -159,7 +161,8 @@ impl Supervisor {
         (self.waiting, self.dirty, self.doomed, self.to_note) = <_>::default();
         (self.failures, self.queue) = (0, Queue::new(&self.plan, &self.order));
         let open = self.phases.is_open.then_some(self.phases.current);
-        self.phases = Phases::new(&self.plan);
+        let closing = std::mem::take(&mut self.phases.closing);
+        self.phases = Phases { closing, ..Phases::new(&self.plan) };
         for (seat, new) in fresh.agents.iter().enumerate() {
             let before = self.agents[seat].state();
             let run = &mut self.agents[seat];
