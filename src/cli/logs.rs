@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::display::doing;
 use super::look::{Look, LookError, OneAgent, RunArg, State, print};
-use super::run::doing;
 use super::{Common, Exit, Failure};
 use crate::core::ids::{Attempt, AttemptId};
 use crate::core::view::AgentView;

@@ -14,6 +14,7 @@ pub mod conflicts;
 pub mod demo;
 pub mod detach;
 pub mod diff;
+mod display;
 pub mod doctor;
 pub mod exit;
 pub mod grant;

@@ -54,6 +54,7 @@ fn a_dry_run_shows_the_order_and_does_nothing() {
     let repo = TestRepo::new();
     let ended = repo.run(SESSION, &["--dry-run"]).expect(0);
     assert_eq!(ended.stdout, EXPECTED);
+    assert_eq!(repo.run(SESSION, &["--dry-run", "--detach"]).expect(0).stdout, EXPECTED, "there is nothing to leave");
     let waves = repo.run(SESSION, &["--dry-run", "--format", "json"]).expect(0).json()["waves"].clone();
     assert_eq!(waves[1]["starts"][1]["waited"]["kind"], "dependencies");
     assert_eq!(waves[0]["waits"][0]["agent"], "models");
