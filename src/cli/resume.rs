@@ -133,7 +133,7 @@ pub(super) fn prepare(named: Option<&str>, common: &Common, then: Then) -> Resul
     if then == Then::GoOn {
         find_programs(&taken.session, repository.workspace()).map_err(|e| Failure::new(Exit::Unusable, e))?;
     }
-    let leftovers = leftovers::end(&run, &taken.processes());
+    let leftovers = leftovers::end(&run, &taken.processes(), taken.was_starting(&dir));
     if leftovers.survivors > 0 {
         return Err(unusable(CannotResume::Survivors { run, count: leftovers.survivors }));
     }

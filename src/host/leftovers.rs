@@ -39,10 +39,34 @@ pub struct Leftovers {
     pub survivors: usize,
 }
 
+/// How long none has to be found: one that is being executed at this moment (execve(2)) shows no environment.
+const NONE_FOR: Duration = Duration::from_millis(50);
+/// The same where the old supervisor may just have started one, of which it had not heard yet.
+const NONE_FOR_AFTER_A_START: Duration = Duration::from_millis(700);
+
 /// Ends all processes of the run, in order and then at once. Blocks until none is left, at most for some
-/// seconds.
+/// seconds. `starting`: of some attempt it is known that it was to be started, and not whether it was.
 #[must_use]
-pub fn end(run: &RunId, known: &[ProcessId]) -> Leftovers {
+pub fn end(run: &RunId, known: &[ProcessId], starting: bool) -> Leftovers {
+    let none_for = if starting { NONE_FOR_AFTER_A_START } else { NONE_FOR };
+    let mut all = Leftovers::default();
+    let mut none_since = clock::now();
+    while none_since.elapsed() < none_for {
+        let Leftovers { found, survivors } = end_those_there(run, known);
+        all.found += found;
+        all.survivors = survivors;
+        if survivors > 0 {
+            break;
+        }
+        if found > 0 {
+            none_since = clock::now();
+        }
+        let _ = poll(&mut [], Some(&PAUSE));
+    }
+    all
+}
+
+fn end_those_there(run: &RunId, known: &[ProcessId]) -> Leftovers {
     let boot = boot_id();
     let known: Vec<(u32, u64)> =
         known.iter().filter(|process| Some(&process.boot) == boot.as_ref()).map(|p| (p.pid, p.start)).collect();

@@ -26,7 +26,7 @@ use crate::session::kept::{self, KeptError};
 use crate::shim::record::ExitRecord;
 
 /// How exact an exit record's times are.
-const WRITTEN_TO: jiff::SignedDuration = jiff::SignedDuration::from_millis(1);
+const WRITTEN_TO: jiff::SignedDuration = jiff::SignedDuration::from_micros(1);
 
 /// The most bytes of the launches of a run.
 const MAX_LAUNCHES: u64 = 1 << 30;
@@ -98,6 +98,14 @@ impl TakenUp {
         self.supervisor.unsettled().into_iter().filter_map(|attempt| attempt.process).collect()
     }
 
+    /// Was some attempt to be started, and is not known whether it was?
+    #[must_use]
+    pub fn was_starting(&self, dir: &RunDir) -> bool {
+        let unsettled = self.supervisor.unsettled();
+        let unknown = |attempt: &Unsettled| attempt.process.is_none() && !attempt.tree_ended;
+        unsettled.iter().any(|attempt| unknown(attempt) && !dir.attempt(&attempt.id).join("exit.json").exists())
+    }
+
     /// What is known of each attempt whose work is not settled, once nothing of the run lives any more.
     #[must_use]
     pub fn left(&self, dir: &RunDir) -> Vec<Left> {
@@ -129,7 +137,7 @@ impl Left {
     }
 }
 
-/// The end of the millisecond that is written there.
+/// The end of the microsecond that is written there.
 fn time(text: &str) -> Option<(i64, i64)> {
     let time = text.parse::<Timestamp>().ok()?.checked_add(WRITTEN_TO).ok()?;
     Some((time.as_second(), i64::from(time.subsec_nanosecond())))

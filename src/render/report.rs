@@ -266,7 +266,7 @@ impl Report<'_> {
     fn next_steps(&mut self, view: &RunView) {
         if view.state == RunState::Interrupted {
             self.blank();
-            self.line("Go on with it:  supervise resume");
+            self.line(&format!("Go on with it:  {} resume", self.setting.supervise()));
         }
         let Some(head) = view.head.filter(|head| Some(*head) != view.base) else { return };
         self.blank();

@@ -11,8 +11,8 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Now, for people: RFC 3339 in UTC, to the millisecond.
+/// Now, on the clock that also stamps files: RFC 3339 in UTC, to the microsecond.
 #[must_use]
 pub fn wall() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    format!("{:.6}", jiff::Timestamp::now())
 }

@@ -196,12 +196,19 @@ fn the_commands_of_a_report_work_when_pasted() {
         let commands: Vec<&str> = ended
             .stdout
             .lines()
-            .filter_map(|l| l.trim_start().split_once("  ").map(|(_, c)| c.trim()).filter(|c| c.starts_with("git ")))
+            .filter_map(|l| l.trim_start().split_once("  ").map(|(_, c)| c.trim()))
+            .filter(|c| c.starts_with("git ") || c.starts_with("supervise "))
             .collect();
-        assert!(commands.len() >= 2, "{}", ended.stdout);
+        assert!(commands.len() >= 3, "{}", ended.stdout);
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_supervise")).parent().unwrap().display().to_string();
+        let path = format!("{program}:{}", std::env::var("PATH").unwrap());
         for line in commands {
-            let status = repo.command("sh").current_dir(&here).args(["-c", line]).stdout(Stdio::null()).status();
+            // The agent's file is still in the tree where this one would put it.
+            repo.git(&["reset", "-q", "--hard", "HEAD"]);
+            let mut sh = repo.command("sh");
+            let status = sh.current_dir(&here).args(["-c", line]).env("PATH", &path).stdout(Stdio::null()).status();
             assert!(status.unwrap().success(), "{line}");
+            repo.git(&["clean", "-qfd"]);
         }
         let logs = ended.stdout.lines().find_map(|l| l.trim().strip_prefix("logs")).unwrap().trim().to_owned();
         assert!(here.join(&logs).join("stdout.log").exists(), "{logs}");

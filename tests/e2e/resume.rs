@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::support::{Ended, TestRepo, eventually, finish, run_dir, signal, text};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const A_STEP: Duration = Duration::from_millis(30);
 
 /// `a` completes; `b` leaves half its work in its first attempt and waits; `c` comes after it.
 const THREE: &str = r#"
@@ -104,8 +105,10 @@ fn what_the_user_changed_after_the_crash_is_neither_committed_nor_put_back() {
     killed_in_the_middle(&repo);
     // The shim ends its tree when its supervisor is gone.
     repo.assert_no_survivors();
-    let ended = eventually(PATIENCE, || run_dir(&repo).join("agents/b/1/exit.json").exists());
-    assert!(ended, "its end is written down");
+    let record = run_dir(&repo).join("agents/b/1/exit.json");
+    // Files are stamped by a clock that goes in steps of some milliseconds.
+    let some_time_ago = || record.metadata().is_ok_and(|m| m.modified().unwrap().elapsed().is_ok_and(|t| t > A_STEP));
+    assert!(eventually(PATIENCE, some_time_ago), "its end is written down");
     repo.write("b", "the user's\n");
     repo.write("beside", "also\n");
     let ended = resume(&repo, &["--format", "json"]).expect(1);
@@ -154,6 +157,57 @@ fn two_cannot_take_it_up_and_without_a_run_there_is_nothing() {
     assert!(refused.stderr.contains("another supervisor is running"), "{}", refused.stderr);
     signal(&child, "INT");
     finish(child, PATIENCE).expect(130);
+}
+
+#[test]
+fn a_dead_run_can_be_cleared() {
+    let repo = three();
+    killed_in_the_middle(&repo);
+    let cleared = Ended::of(&repo.supervise().args(["reset", "--format", "json"]).output().unwrap()).expect(0);
+    assert_eq!((repo.status(), repo.read("b")), (String::new(), "1\n".to_owned()));
+    assert_eq!(cleared.json()["state"], "INTERRUPTED");
+    assert_eq!(cleared.agent("b")["reason"]["kind"], "supervisor_died");
+    assert_eq!(repo.subjects(), ["feat(a): a"]);
+    let again = Ended::of(&repo.supervise().arg("reset").output().unwrap()).expect(0);
+    assert!(again.stdout.contains("nothing to clear"), "{}", again.stdout);
+    // What is cleared can be taken up all the same.
+    resume(&repo, &[]).expect(0);
+    assert_eq!(repo.subjects(), ["feat(a): a", "feat(b): b", "feat(c): c"]);
+}
+
+#[test]
+fn what_did_not_complete_is_tried_again_from_the_file_as_it_is_now() {
+    let repo = three();
+    let agent = |id: &str, more: &str, script: &str| {
+        format!("[[agent]]\nid = {id:?}\nfiles = [{id:?}]\n{more}\ncommand = [\"sh\", \"-c\", {script:?}]\n")
+    };
+    let retry = |args: &[&str]| Ended::of(&repo.supervise().arg("retry").args(args).output().unwrap());
+    assert!(retry(&[]).expect(4).stderr.contains("no run"), "there was none");
+    let first = [
+        agent("a", "", "echo a >> a"),
+        agent("b", "needs = [\"a\"]", "exit 1"),
+        agent("c", "needs = [\"b\"]", "echo c >> c"),
+    ];
+    repo.run(&first.concat(), &[]).expect(1);
+    let mended = [
+        agent("a", "", "echo again >> a"),
+        agent("b", "needs = [\"a\"]", "echo b >> b"),
+        agent("c", "needs = [\"b\"]", "exit 1"),
+        agent("d", "", "echo d > d"),
+    ];
+    repo.session(&mended.concat());
+    let second = retry(&["--format", "json"]).expect(1);
+    let ids: Vec<String> =
+        second.json()["agents"].as_array().unwrap().iter().map(|a| a["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, ["b", "c", "d"]);
+    // What completed two runs ago counts as well.
+    let third = mended.concat().replace("exit 1", "echo c >> c");
+    repo.session(&third);
+    assert!(retry(&["--failed"]).expect(0).stdout.contains("1 of 1 agent completed"));
+    assert!(retry(&[]).expect(4).stderr.contains("completed"), "none is left");
+    assert_eq!(repo.read("a"), "1\na\n");
+    let subjects: BTreeSet<String> = repo.subjects().into_iter().collect();
+    assert_eq!(subjects.len(), 4, "{subjects:?}");
 }
 
 /// Twelve agents in two phases: edits, a new file, a removal, a verify command, a retry, one without a change.

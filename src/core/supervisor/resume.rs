@@ -67,11 +67,15 @@ impl Supervisor {
     /// [`crate::core::event::Event::Resumed`] is due.
     #[must_use]
     pub fn resume(&self, now: Moment, layers: Layers) -> Record {
-        let interrupted =
-            |run: &AgentRun| matches!(run.lifecycle, Lifecycle::Ended { reason: Some(EndReason::Interrupted(_)), .. });
-        // Whom somebody stopped stays stopped.
-        let interrupted = |run: &AgentRun| interrupted(run) && run.stop.is_none();
-        let seats = (0..self.agents.len()).filter(|&seat| interrupted(&self.agents[seat]));
+        let was_cut_off = |run: &AgentRun| {
+            let reason = match &run.lifecycle {
+                Lifecycle::Ended { reason, .. } => reason.as_ref(),
+                _ => None,
+            };
+            // Whom somebody stopped stays stopped.
+            run.stop.is_none() && matches!(reason, Some(EndReason::Interrupted(_) | EndReason::SupervisorDied))
+        };
+        let seats = (0..self.agents.len()).filter(|&seat| was_cut_off(&self.agents[seat]));
         let reopened = seats.map(|seat| self.agent_plan(seat).id.clone()).collect();
         Record { at: now, fact: Fact::RunResumed { layers, reopened } }
     }
