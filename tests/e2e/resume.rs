@@ -212,7 +212,7 @@ fn what_did_not_complete_is_tried_again_from_the_file_as_it_is_now() {
 
 /// Twelve agents in two phases: edits, a new file, a removal, a verify command, a retry, one without a change.
 fn twelve() -> String {
-    let mut session = "[session]\nname = \"twelve\"\nmax_concurrent = 4\ncheckpoint_interval = \"50ms\"\n".to_owned();
+    let mut session = "[session]\nname = \"twelve\"\nmax_concurrent = 4\ncheckpoint_interval = \"300ms\"\n".to_owned();
     session += "[[phase]]\nname = \"one\"\n[[phase]]\nname = \"two\"\n";
     let mut agent = |id: &str, phase: &str, more: &str, script: &str| {
         session += &format!(
@@ -230,7 +230,7 @@ fn twelve() -> String {
     let once = "echo $SUPERVISE_ATTEMPT > retried; mkdir once 2>/dev/null || true; test \"$SUPERVISE_ATTEMPT\" != 1 && echo done > retried";
     agent("retried", "two", "retries = 9", once);
     agent("waits", "two", "depends_on = [\"slow\"]", "echo agent >> waits");
-    agent("slow", "two", "", "echo begun >> slow; sleep 0.12; echo done >> slow");
+    agent("slow", "two", "", "echo begun >> slow; sleep 0.35; echo done >> slow");
     agent("last", "two", "depends_on = [\"waits\"]", "echo agent >> last");
     session
 }
@@ -307,7 +307,7 @@ fn a_supervisor_that_dies_anywhere_leaves_a_run_that_goes_on_to_the_same_end() {
     // Most of the time one waits for processes; a few at once.
     let (points, last) = (Mutex::new(points), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..6 {
             scope.spawn(|| {
                 loop {
                     let point = points.lock().unwrap().next().unwrap();
