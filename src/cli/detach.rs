@@ -1,6 +1,6 @@
 //! `supervise run --detach`: the run in a session of its own (setsid(2)), its output in its directory.
 //!
-//! The program starts itself again with [`FLAG`] instead of [`WISH`], and passes on what that process
+//! The program starts itself again with `FLAG` instead of `WISH`, and passes on what that process
 //! writes to its standard output until it lets go of it: one text when the run is open. Before that,
 //! the two stand and fall together: the same terminal, the same Ctrl-C, errors on the same standard
 //! error, and the exit code of the one is that of the other.

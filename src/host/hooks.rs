@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`Hooks::post`] never waits, and nothing that a hook does or fails to do reaches the run.
 //! Each runs under a shim of its own, as agents do, so that its whole tree is ended when its first
-//! process ends or its time is over; at most [`MOST_AT_ONCE`] run, at most [`MOST_WAITING`] wait. When
+//! process ends or its time is over; at most `MOST_AT_ONCE` run, at most `MOST_WAITING` wait. When
 //! [`Hooks::finish`] has returned, nothing of any hook is left.
 //!
 //! Deliberately absent: what there is to tell (`core::attention`, `cli`), and any right of a hook over the
