@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What codex says of a patch whose file it could not write; it does not say why.
 const NOT_WRITTEN: &str = "failed to write file";
+/// The same, or that the file was read while the other one had truncated it: "failed to find expected lines".
+const NOT_PATCHED: &str = "failed to ";
 
 /// Each of two agents patches every second line of a file of so many.
 const LINES: usize = 24;
@@ -265,7 +267,7 @@ fn late_claims_lose_no_patch() {
         let script = script.shell("cat retried.txt").wait(&first_try);
         patches("retried.txt", sign)
             .iter()
-            .fold(script, |script, patch| script.patch(patch).again_on(NOT_WRITTEN, "cat retried.txt; sleep 0.2", 300))
+            .fold(script, |script, patch| script.patch(patch).again_on(NOT_PATCHED, "cat retried.txt; sleep 0.2", 300))
             .message("All patched.")
     };
     scripts.push(retried("retried-a", 'a'));
