@@ -98,12 +98,15 @@ fn waiting_for_what_is_over_or_cut_off_ends() {
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command
     };
-    let waiting = [
-        piped().args(["wait", "api", "bad"]).spawn().unwrap(),
-        piped().arg("wait").spawn().unwrap(),
-        piped().arg("attach").spawn().unwrap(),
-    ];
+    let waiting = [piped().args(["wait", "api", "bad"]).spawn().unwrap(), piped().arg("wait").spawn().unwrap()];
+    let shown = repo.tmp().join("attached");
+    let attached = piped().arg("attach").stderr(std::fs::File::create(&shown).unwrap()).spawn().unwrap();
+    let sees = || std::fs::metadata(&shown).is_ok_and(|found| found.len() > 0);
+    assert!(eventually(Duration::from_secs(30), sees), "it is attached when it shows something");
     run.kill();
+    finish(attached, Duration::from_secs(20)).expect(3);
+    let said = std::fs::read_to_string(&shown).unwrap();
+    assert!(said.contains("cut off: its supervisor is gone"), "{said}");
     for child in waiting {
         let ended = finish(child, Duration::from_secs(20)).expect(3);
         assert!(ended.stderr.contains("cut off: its supervisor is gone"), "{}", ended.stderr);
