@@ -79,7 +79,9 @@ impl Outside {
         let made = self.attempts.get(id).map(|attempt| attempt.wrote.clone()).unwrap_or_default();
         let above = paths.iter().flat_map(|path| std::iter::successors(path.parent(), RepoPath::parent));
         let all: BTreeSet<RepoPath> = paths.iter().cloned().chain(above).chain(made).collect();
-        let own = Tally { moves_in: 1, deletes: 1, creates: 1, ..Tally::default() };
+        // A process that was being started at that moment can hold the new file open until it executes: then it is
+        // closed under its name.
+        let own = Tally { closes: 1, moves_in: 1, deletes: 1, creates: 1, ..Tally::default() };
         for path in all {
             self.explained.entry(path).or_default().add(own);
         }
@@ -184,7 +186,7 @@ mod tests {
         let gone = Tally { deletes: 1, ..Tally::default() };
         let made = Tally { creates: 1, deletes: 1, ..Tally::default() };
         assert_eq!(outside.news(vec![(path("made"), gone), (path("made/too"), gone), (path("empty"), made)]), []);
-        assert_eq!(outside.news(vec![(path("f"), Tally { moves_in: 1, ..Tally::default() })]), []);
+        assert_eq!(outside.news(vec![(path("f"), Tally { moves_in: 1, closes: 1, ..Tally::default() })]), []);
         assert_eq!(outside.news(vec![(path("f"), Tally { moves_in: 2, ..Tally::default() })]), [path("f")]);
     }
 }
