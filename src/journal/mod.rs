@@ -2,7 +2,8 @@
 //!
 //! Invariant: every line ends in a checksum over the rest of it, sequence numbers have no gap, and
 //! what a reader gives back is always a prefix of what was written. An effect can be taken only out
-//! of a [`Committed`], which only a completed sync of its records makes.
+//! of a [`Committed`], which only a completed sync of its records makes; but for those that mean nothing
+//! once the machine has gone down.
 //!
 //! Deliberately absent: what the records mean (`core`), when to sync and on which thread (`host`),
 //! text for people (`render`).
