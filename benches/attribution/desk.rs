@@ -1,7 +1,7 @@
 //! Where a scripted writer works, and the account that it keeps of itself.
 //!
-//! Invariant: every change that a writer makes or tries goes through a [`Desk`], and the line about it
-//! is written as soon as it is made, outside the workspace: what the account says is true also of a
+//! Invariant: every change that a writer makes or tries goes through a [`Desk`], and the lines about it
+//! are written before and after it, outside the workspace: what the account says is true also of a
 //! writer that was killed. Nothing here knows of the supervisor; the account is the ground truth that
 //! the supervisor is measured by.
 
@@ -185,6 +185,12 @@ impl Desk {
         Ok(errno == 0)
     }
 
+    /// Writes down what others are about to do on its behalf; [`Desk::record`] says what came of it.
+    pub(crate) fn begin(&mut self, paths: &[&Path], matter: Matter) -> io::Result<()> {
+        let deed = self.describe(paths, &[], matter)?;
+        self.write_down(&deed)
+    }
+
     /// Writes down what was done already, or by others on its behalf; `errno` is 0 if it was done.
     pub(crate) fn record(&mut self, paths: &[&Path], matter: Matter, errno: i32) -> io::Result<()> {
         let deed = Deed { outcome: Outcome::of(errno), ..self.describe(paths, &[], matter)? };
@@ -211,8 +217,9 @@ impl Desk {
     }
 
     /// A file that another deed then moves or links: made in the writer's own area.
-    pub(crate) fn staged(&self, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn staged(&mut self, name: &str) -> io::Result<PathBuf> {
         let path = self.mine(name);
+        self.begin(&[&path], Matter::Content)?;
         fs::write(&path, format!("staged for {}\n", self.area))?;
         Ok(path)
     }
@@ -259,8 +266,9 @@ pub(crate) fn read_account(sync: &Path, agent: &str) -> io::Result<Vec<Deed>> {
     let mut deeds: Vec<Deed> = Vec::new();
     for line in text.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
         let deed: Deed = serde_json::from_str(line)?;
-        if deeds.last().is_some_and(|d| d.outcome == Outcome::Begun && d.paths == deed.paths) {
-            deeds.pop();
+        // Several may have been begun before the first of them came to its end.
+        if let Some(begun) = deeds.iter().rposition(|d| d.outcome == Outcome::Begun && d.paths == deed.paths) {
+            deeds.remove(begun);
         }
         deeds.push(deed);
     }

@@ -38,6 +38,7 @@ pub(crate) fn rename_directory(desk: &mut Desk) -> io::Result<()> {
     let (old, new) = (desk.at("sub"), desk.at("moved"));
     desk.content(&borrowed(&[below(&old), below(&new)].concat()), || fs::rename(&old, &new))?;
     let (staged, inside) = (desk.mine("into"), desk.at("into"));
+    desk.begin(&borrowed(&below(&staged)), Matter::Content)?;
     fs::create_dir_all(staged.join("deep"))?;
     BELOW.iter().try_for_each(|f| fs::write(staged.join(f), "moved in with its directory\n"))?;
     if !desk.content(&borrowed(&below(&inside)), || fs::rename(&staged, &inside))? {

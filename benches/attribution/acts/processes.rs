@@ -25,6 +25,7 @@ pub(crate) fn daemon(desk: &mut Desk) -> io::Result<()> {
     let paths = [desk.at("f0"), desk.at("by-daemon")];
     for (n, path) in paths.iter().enumerate() {
         let result = desk.aside(&format!("daemon{n}"));
+        desk.begin(&[path], Matter::Content)?;
         steps::run("detach", &[&result, path], Stdio::null())?;
         let mut errno = None;
         wait_for(|| {
@@ -39,6 +40,9 @@ pub(crate) fn daemon(desk: &mut Desk) -> io::Result<()> {
 /// Four threads, a file each.
 pub(crate) fn threads(desk: &mut Desk) -> io::Result<()> {
     let paths: Vec<PathBuf> = ["f0", "f1", "thread0", "thread1"].map(|name| desk.at(name)).into();
+    for path in &paths {
+        desk.begin(&[path], Matter::Content)?;
+    }
     let done: Vec<io::Result<()>> = std::thread::scope(|scope| {
         let running: Vec<_> = paths.iter().map(|path| scope.spawn(move || fs::write(path, "by a thread\n"))).collect();
         running.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))).collect()
