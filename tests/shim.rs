@@ -426,6 +426,32 @@ fn two_streams_may_share_a_log() {
     });
 }
 
+/// Why a tree is ended is in its log, and did not hold up its end. This log takes 64 KiB and then nothing
+/// until it is read, as a disk may, and what is said is more.
+#[test]
+fn a_tree_is_ended_before_its_log_says_why() {
+    const LINES: usize = 20;
+    Bench::run(async |bench| {
+        let log = bench.sign("slow.log");
+        let wish = bench.sh("echo ready; exec sleep 1000").with(|spec| spec.stderr = bench.path("slow.log"));
+        let mut tree = wish.spawn().await.unwrap();
+        tree.output_has("ready").await;
+        let lines: Vec<String> = (0..LINES).map(|number| format!("{number:04096}")).collect();
+        for line in &lines {
+            tree.note(line);
+        }
+        tree.end(Ending::AtOnce);
+        let leader = tree.leader();
+        until_meanwhile("the agent's end", || look(leader).is_none_or(|process| process.is_zombie()).then_some(()))
+            .await;
+        let text = lines.join("\n") + "\n";
+        let said = log.says(text.len(), "all lines").await;
+        assert!(said == text.as_bytes(), "in their order");
+        assert_eq!(tree.ended().await, Exit::Signal(9));
+        assert_eq!(tree.record().stderr.bytes, text.len() as u64);
+    });
+}
+
 /// What the killed supervisor does: it tells its mark, and when all are there. The files for both are named
 /// in its environment.
 fn be_a_supervisor() {

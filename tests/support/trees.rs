@@ -215,6 +215,10 @@ impl Tree {
         self.running.end(how);
     }
 
+    pub(crate) fn note(&self, line: &str) {
+        assert!(self.running.note(line), "there is room");
+    }
+
     pub(crate) fn sample(&self) -> Duration {
         self.running.sample().of_all()
     }
@@ -338,14 +342,21 @@ pub(crate) async fn until_meanwhile<T>(what: &str, look: impl FnMut() -> Option<
     wait::find_meanwhile(PATIENCE, look).await.unwrap_or_else(|| panic!("waited in vain for {what}"))
 }
 
-/// A named pipe by which a script says that it has come to some point.
+/// A named pipe by which another process says that it has come to some point.
 pub(crate) struct Sign(pipe::Receiver);
 
 impl Sign {
     /// Waits until somebody has written a byte.
-    pub(crate) async fn comes(mut self, what: &str) {
-        let read = tokio::time::timeout(PATIENCE, self.0.read_u8()).await;
+    pub(crate) async fn comes(self, what: &str) {
+        self.says(1, what).await;
+    }
+
+    /// Waits until somebody has written so many bytes.
+    pub(crate) async fn says(mut self, bytes: usize, what: &str) -> Vec<u8> {
+        let mut said = vec![0; bytes];
+        let read = tokio::time::timeout(PATIENCE, self.0.read_exact(&mut said)).await;
         read.unwrap_or_else(|_| panic!("waited in vain for {what}")).unwrap();
+        said
     }
 }
 
