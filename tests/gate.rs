@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test tells by failing")]
 
+#[path = "support/again.rs"]
+#[expect(dead_code, reason = "shared with others")]
+mod again;
 #[path = "support/trees.rs"]
 #[expect(dead_code, reason = "shared with tests/shim.rs")]
 mod trees;
@@ -332,7 +335,7 @@ fn busy_means_read_again_and_retry() {
         furnish(bench);
         let script = "echo ready; read x < ../out/fifo
             for i in 1 2; do for f in mine/old theirs/f; do echo new > $f && echo $i $f; done; done; :";
-        nix::unistd::mkfifo(&bench.path("out/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        bench.fifo("out/fifo");
         let mut tree = start(bench, script).await;
         let mut asked = 0;
         tree.answer = Some(Box::new(move |_| {
@@ -432,17 +435,13 @@ fn a_supervisor_that_does_not_listen_holds_up_no_writer_and_learns_all() {
     Bench::run(async |bench| {
         furnish(bench);
         let script = format!(
-            "i=0; while [ $i -lt {FILES} ]; do : > mine/$i; i=$((i+1)); done; : > ../out/done; exec sleep 1000"
+            "i=0; while [ $i -lt {FILES} ]; do : > mine/$i; i=$((i+1)); done; echo > ../out/done; exec sleep 1000"
         );
         let mut wish = gated(bench, &["sh", "-c", &script]);
         wish.backlog = 1;
+        let done = bench.sign("out/done");
         let mut tree = wish.spawn().await.unwrap();
-        let done = bench.path("out/done");
-        let deadline = clock::now() + trees::PATIENCE;
-        while !done.exists() {
-            assert!(clock::now() < deadline, "the agent was held up");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        done.comes("the agent's last write").await;
         tree.end(Ending::AtOnce);
         assert_eq!(tree.ended().await, Exit::Signal(9));
         assert_eq!(tree.wrote.len(), FILES);
@@ -484,28 +483,5 @@ fn the_trial_shows_what_is_there() {
 
 #[test]
 fn all_of_it_as_an_ordinary_user() {
-    const AGAIN: &str = "SUPERVISE_TEST_AS_NOBODY";
-    if !rustix::process::getuid().is_root() || std::env::var_os(AGAIN).is_some() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let [tests, program] =
-        [("tests", std::env::current_exe().unwrap()), ("supervise", binary())].map(|(name, from)| {
-            let copy = directory.path().join(name);
-            fs::copy(from, &copy).unwrap();
-            copy
-        });
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&tests)
-        .args(["--nocapture", "--test-threads=2"])
-        .env(AGAIN, "1")
-        .env(BINARY, &program)
-        .current_dir("/")
-        .output();
-    let Ok(output) = output else { return eprintln!("not tried, the machine lacks it: setpriv") };
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    eprintln!("{text}");
-    assert!(output.status.success());
+    again::all_as_nobody(&[(BINARY, &binary())]);
 }

@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test tells by failing")]
 
+#[path = "support/again.rs"]
+#[expect(dead_code, reason = "shared with others")]
+mod again;
 #[path = "support/trees.rs"]
 #[expect(dead_code, reason = "shared with tests/gate.rs")]
 mod trees;
 
-use std::ffi::OsString;
 use std::fs;
 use std::task::Poll;
 use std::time::Duration;
@@ -16,10 +18,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use supervise::core::effect::Ending;
 use supervise::core::reason::Exit;
 use supervise::host::process::{SpawnError, TreeNews};
-use supervise::shim::clock;
 use supervise::shim::record::Cause;
 use supervise::shim::tree::look;
-use trees::{Bench, PATIENCE, Tree, until, write_script};
+use trees::{Bench, Tree, until, until_meanwhile, write_script};
 
 const SHORT: Ending = Ending::Orderly { grace: Duration::from_millis(100) };
 const LONG: Ending = Ending::Orderly { grace: Duration::from_mins(10) };
@@ -210,11 +211,10 @@ fn the_prompt_is_standard_input() {
 #[test]
 fn a_pipe_held_open_outside_the_tree_delays_nothing() {
     Bench::run(async |bench| {
-        let mut tree = bench.sh("echo ready; read x < fifo; exit 0").with(|_| {
-            nix::unistd::mkfifo(&bench.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        });
-        tree.backlog = 8;
-        let mut tree = tree.spawn().await.unwrap();
+        bench.fifo("fifo");
+        let mut wish = bench.sh("echo ready; read x < fifo; exit 0");
+        wish.backlog = 8;
+        let mut tree = wish.spawn().await.unwrap();
         tree.output_has("ready").await;
         // This process now holds the other end of the agent's standard output.
         let held = fs::OpenOptions::new().write(true).open(format!("/proc/{}/fd/1", tree.leader())).unwrap();
@@ -245,13 +245,10 @@ fn a_supervisor_that_does_not_listen_stalls_no_agent() {
     Bench::run(async |bench| {
         let mut wish = bench.sh("head -c 20000000 /dev/zero; echo done > done; sleep 1000");
         wish.backlog = 1;
+        let done = bench.sign("done");
         let mut tree = wish.spawn().await.unwrap();
         // No news are taken until the agent is through.
-        let deadline = clock::now() + PATIENCE;
-        while !bench.path("done").exists() {
-            assert!(clock::now() < deadline, "the agent was stalled");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        done.comes("the end of the agent's output").await;
         tree.end(Ending::AtOnce);
         assert_eq!(tree.ended().await, Exit::Signal(9));
         assert!(tree.gaps > 0);
@@ -316,20 +313,12 @@ fn errors_say_what_is_wrong() {
 fn quiet_is_the_time_without_output_and_work() {
     Bench::run(async |bench| {
         let script = "while ! [ -e work ]; do sleep 0.01; done; while ! [ -e rest ]; do :; done; echo resting >&2; exec sleep 1000";
-        let tree = bench.sh(script).spawn().await.unwrap();
-        let wait_for = async |what: &str, condition: &dyn Fn(Duration) -> bool| {
-            let deadline = clock::now() + PATIENCE;
-            while !condition(tree.sample()) {
-                assert!(clock::now() < deadline, "never {what}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
+        let mut tree = bench.sh(script).spawn().await.unwrap();
         fs::write(bench.path("work"), "").unwrap();
-        wait_for("busy", &|quiet| quiet < Duration::from_millis(50)).await;
+        until_meanwhile("work", || (tree.sample() < Duration::from_millis(50)).then_some(())).await;
         fs::write(bench.path("rest"), "").unwrap();
-        wait_for("quiet", &|quiet| quiet > Duration::from_millis(500)).await;
+        until_meanwhile("rest", || (tree.sample() > Duration::from_millis(500)).then_some(())).await;
         tree.end(Ending::AtOnce);
-        let mut tree = tree;
         assert_eq!(tree.ended().await, Exit::Signal(9));
     });
 }
@@ -346,7 +335,7 @@ fn with_a_cgroup_nothing_survives_and_it_is_removed() {
             write_script(&bench.path(""), SCRIPTS[0].0, SCRIPTS[0].1);
             let script =
                 "setsid sh stubborn & while ! [ -s up ]; do sleep 0.005; done; cat /proc/self/cgroup; read x < fifo";
-            nix::unistd::mkfifo(&bench.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            bench.fifo("fifo");
             let mut tree = bench.sh(script).with(|spec| spec.cgroup = Some(cgroup.clone())).spawn().await.unwrap();
             tree.output_has("0::").await;
             let inside = format!("/{}\n", cgroup.file_name().unwrap().display());
@@ -437,8 +426,36 @@ fn two_streams_may_share_a_log() {
     });
 }
 
-/// What the killed supervisor does: the test starts itself again, with these in its environment.
-fn be_a_supervisor(tell: OsString, ready: OsString) {
+/// Why a tree is ended is in its log, and did not hold up its end. This log takes 64 KiB and then nothing
+/// until it is read, as a disk may, and what is said is more.
+#[test]
+fn a_tree_is_ended_before_its_log_says_why() {
+    const LINES: usize = 20;
+    Bench::run(async |bench| {
+        let log = bench.sign("slow.log");
+        let wish = bench.sh("echo ready; exec sleep 1000").with(|spec| spec.stderr = bench.path("slow.log"));
+        let mut tree = wish.spawn().await.unwrap();
+        tree.output_has("ready").await;
+        let lines: Vec<String> = (0..LINES).map(|number| format!("{number:04096}")).collect();
+        for line in &lines {
+            tree.note(line);
+        }
+        tree.end(Ending::AtOnce);
+        let leader = tree.leader();
+        until_meanwhile("the agent's end", || look(leader).is_none_or(|process| process.is_zombie()).then_some(()))
+            .await;
+        let text = lines.join("\n") + "\n";
+        let said = log.says(text.len(), "all lines").await;
+        assert!(said == text.as_bytes(), "in their order");
+        assert_eq!(tree.ended().await, Exit::Signal(9));
+        assert_eq!(tree.record().stderr.bytes, text.len() as u64);
+    });
+}
+
+/// What the killed supervisor does: it tells its mark, and when all are there. The files for both are named
+/// in its environment.
+fn be_a_supervisor() {
+    let [tell, ready] = [TELL, READY].map(|name| std::env::var_os(name).unwrap());
     Bench::run(async |bench| {
         fs::write(tell, bench.mark()).unwrap();
         // All of them in one tree.
@@ -454,15 +471,14 @@ const READY: &str = "SUPERVISE_TEST_READY";
 
 #[test]
 fn nothing_survives_a_killed_supervisor() {
-    if let (Some(tell), Some(ready)) = (std::env::var_os(TELL), std::env::var_os(READY)) {
-        return be_a_supervisor(tell, ready);
+    if again::is_inside(nothing_survives_a_killed_supervisor) {
+        return be_a_supervisor();
     }
     Bench::run(async |bench| {
         let (tell, ready) = (bench.path("tell"), bench.path("ready"));
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "nothing_survives_a_killed_supervisor"]).env(TELL, &tell).env(READY, &ready);
-        command.env("TMPDIR", bench.path("")).stdout(std::process::Stdio::null());
-        let mut supervisor = command.spawn().unwrap();
+        let mut command = again::command(&[], nothing_survives_a_killed_supervisor);
+        command.env(TELL, &tell).env(READY, &ready).env("TMPDIR", bench.path(""));
+        let mut supervisor = command.stdout(std::process::Stdio::null()).spawn().unwrap();
         until("all trees", || {
             assert_eq!(supervisor.try_wait().unwrap(), None, "the supervisor ended by itself");
             ready.exists().then_some(())

@@ -1,5 +1,12 @@
 //! The watch over real directories: what happens in them is told, and what could not be seen raises the epoch.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+#[path = "support/again.rs"]
+#[expect(dead_code, reason = "shared with others")]
+mod again;
+#[path = "support/wait.rs"]
+#[expect(dead_code, reason = "shared with tests that have a runtime")]
+mod wait;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,6 +18,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::event::Timespec;
+use rustix::fs::Access;
 use supervise::core::call::Tally;
 use supervise::core::path::RepoPath;
 use supervise::host::watch::{Degraded, Touched, Wake, Watch, WatchError};
@@ -460,11 +468,7 @@ fn an_idle_watch_sleeps_and_ends_at_once() {
         (status.contains("State:\tS"), line)
     };
     // The directory that left keeps it awake for a moment.
-    let until = clock::now() + PATIENCE;
-    while watch.stats().directories > 2 {
-        assert!(clock::now() < until);
-        pause(10);
-    }
+    wait::find(PATIENCE, || (watch.stats().directories <= 2).then_some(())).expect("it is let go");
     pause(50);
     let before = turns();
     assert!(before.0, "it does not sleep");
@@ -602,28 +606,18 @@ fn a_path_longer_than_the_kernel_takes_is_followed() {
     assert_eq!(bench.touched(), [format!("{}f", format!("{name}/").repeat(60))].into());
 }
 
-/// Runs [`with_few_watches`] in a user namespace of its own, where the limits can be set.
+/// In a user namespace of the test's own, where the limits can be set.
 #[test]
 fn limits_are_named_and_leave_a_running_watch_degraded() {
-    let script = "echo 40 > /proc/sys/user/max_inotify_watches && echo 8 > /proc/sys/user/max_inotify_instances \
-         && exec \"$0\" --exact --ignored with_few_watches";
-    let this = std::env::current_exe().unwrap();
-    let run = |script: &str| {
-        Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", script]).arg(&this).output()
-    };
-    let prepared = run("test -w /proc/sys/user/max_inotify_watches");
-    if !prepared.is_ok_and(|output| output.status.success()) {
-        writeln!(std::io::stderr(), "not tried: no user namespace with limits of its own can be had here").unwrap();
+    if !again::inside(&["unshare", "--user", "--map-root-user"], limits_are_named_and_leave_a_running_watch_degraded) {
         return;
     }
-    let output = run(script).unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
-#[test]
-#[ignore = "run by another test, with its limits lowered"]
-fn with_few_watches() {
+    let [watches, instances] = ["watches", "instances"].map(|what| format!("/proc/sys/user/max_inotify_{what}"));
+    if rustix::fs::access(&watches, Access::WRITE_OK).is_err() {
+        return writeln!(std::io::stderr(), "not tried, the machine closes it: {watches}").unwrap();
+    }
+    fs::write(watches, "40").unwrap();
+    fs::write(instances, "8").unwrap();
     let bench = Bench::new(|ws| fs::create_dir(ws.join("d")).unwrap());
     let whole = bench.watch().epoch();
     assert_eq!(whole, bench.watch().epoch());

@@ -1,12 +1,16 @@
 //! What tests of the whole program share: a scratch repository, the program in a cleared
 //! environment, and questions about what is left on the machine.
 
+#[path = "../support/wait.rs"]
+#[expect(dead_code, reason = "shared with tests that have a runtime")]
+mod wait;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A git repository with one commit, away from the user's configuration, and a mark in the
 /// environment of everything that is started through it.
@@ -253,18 +257,8 @@ impl Ended {
 }
 
 /// Waits for a condition, at most this long.
-#[expect(clippy::disallowed_methods, reason = "a deadline needs the clock, and a look at the world a pause")]
 pub(crate) fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::find(limit, || condition().then_some(())).is_some()
 }
 
 /// Sends a signal by name to a child that was started here and not yet waited for.

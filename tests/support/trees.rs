@@ -1,6 +1,8 @@
 //! A bench for process trees: a directory, a launcher over the real binary, and a mark in the
 //! environment by which everything that was started is found again.
 
+mod wait;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -14,8 +16,9 @@ use supervise::core::ids::{AgentId, Attempt, AttemptId};
 use supervise::core::path::RepoPath;
 use supervise::core::reason::Exit;
 use supervise::host::process::{self, Launcher, News, SpawnError, TreeKey, TreeNews, TreeSpec};
-use supervise::shim::clock;
 use supervise::shim::record::ExitRecord;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -78,6 +81,19 @@ impl Bench {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// A named pipe in the directory.
+    pub(crate) fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path
+    }
+
+    /// The same, to be read here. A script that writes to it does not wait.
+    pub(crate) fn sign(&self, name: &str) -> Sign {
+        // Open for writing as well, it has no end while nobody writes.
+        Sign(pipe::OpenOptions::new().read_write(true).open_receiver(self.fifo(name)).unwrap())
     }
 
     pub(crate) fn exit_record(&self) -> Option<ExitRecord> {
@@ -199,6 +215,10 @@ impl Tree {
         self.running.end(how);
     }
 
+    pub(crate) fn note(&self, line: &str) {
+        assert!(self.running.note(line), "there is room");
+    }
+
     pub(crate) fn sample(&self) -> Duration {
         self.running.sample().of_all()
     }
@@ -311,15 +331,32 @@ pub(crate) fn parent_of(pid: u32) -> u32 {
     supervise::shim::tree::look(pid).unwrap().parent
 }
 
-/// Waits until `condition` gives something.
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = clock::now() + PATIENCE;
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(clock::now() < deadline, "waited in vain for {what}");
-        std::thread::park_timeout(Duration::from_millis(2));
+/// Waits until `look` finds something.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait::find(PATIENCE, look).unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+/// The same, while the bench's runtime goes on.
+pub(crate) async fn until_meanwhile<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait::find_meanwhile(PATIENCE, look).await.unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+/// A named pipe by which another process says that it has come to some point.
+pub(crate) struct Sign(pipe::Receiver);
+
+impl Sign {
+    /// Waits until somebody has written a byte.
+    pub(crate) async fn comes(self, what: &str) {
+        self.says(1, what).await;
+    }
+
+    /// Waits until somebody has written so many bytes.
+    pub(crate) async fn says(mut self, bytes: usize, what: &str) -> Vec<u8> {
+        let mut said = vec![0; bytes];
+        let read = tokio::time::timeout(PATIENCE, self.0.read_exact(&mut said)).await;
+        read.unwrap_or_else(|_| panic!("waited in vain for {what}")).unwrap();
+        said
     }
 }
 

@@ -1,25 +1,22 @@
-//! The journal against everything that can happen to a file: cuts, flipped bytes, gaps, other
-//! programs' files, newer versions; and every fact there is, to text and back.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Every fact there is, by hand: one record of each kind, with every branch of what is nested in it.
+//!
+//! All of them go to the file and come back.
+//!
+//! Invariant: a new kind of fact does not compile until it is here.
+//!
+//! Deliberately absent: how they are written, see `form`.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
-use proptest::strategy::Union;
 use supervise::core::agent::OnConflict;
 use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
 use supervise::core::claim::Pattern;
 use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
-use supervise::core::effect::{Effect, Ending, Part, PlaceIntent, Purpose};
+use supervise::core::effect::{Ending, Part, PlaceIntent, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
@@ -30,48 +27,14 @@ use supervise::core::record::{
     StopCause, Summary, Trouble, Usage, Write,
 };
 use supervise::core::steer::Stop;
-use supervise::journal::{Header, Journal, JournalError, Replay, event_line, read};
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journal/v1.jsonl");
+use crate::{Kept, header, records_of, wall};
 
-fn wall() -> Timestamp {
-    "2026-11-24T12:04:31.250Z".parse().unwrap()
-}
-
-fn header() -> Header {
-    let mut header = Header::new(RunId::new("20261124T120431-4f2a").unwrap(), wall());
-    "0.1.0".clone_into(&mut header.program);
-    header
-}
-
-/// A journal file with `records`, one batch each.
-fn journal_of(records: &[Record]) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("journal.jsonl");
-    let mut journal = Journal::create(&path, &header()).unwrap();
-    for record in records {
-        let synced = {
-            let appended = journal.append(std::slice::from_ref(record), (), wall()).unwrap();
-            let synced = journal.sync_point().sync().unwrap();
-            appended.commit(synced).unwrap().take();
-            synced
-        };
-        assert_eq!(journal.append(&[], 7, wall()).unwrap().commit(synced).unwrap().take(), 7);
-    }
-    (dir, path)
-}
-
-fn records_of(replay: &Replay) -> Vec<Record> {
-    replay.entries.iter().map(|e| e.record.clone()).collect()
-}
-
-// ---- every fact, by hand ----
-
-fn agent(id: &str) -> AgentId {
+pub(crate) fn agent(id: &str) -> AgentId {
     AgentId::new(id).unwrap()
 }
 
-fn path(bytes: &[u8]) -> RepoPath {
+pub(crate) fn path(bytes: &[u8]) -> RepoPath {
     RepoPath::new(bytes).unwrap()
 }
 
@@ -80,7 +43,7 @@ fn oid(digit: &str) -> ObjectId {
 }
 
 /// One record of each kind of fact that the fixture has, with every branch of what is nested in them.
-fn one_of_each() -> Vec<Record> {
+pub(crate) fn one_of_each() -> Vec<Record> {
     let id = || AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
     let change = Change {
         path: path(b"src/\xffodd\n.rs"),
@@ -218,7 +181,7 @@ fn one_of_each() -> Vec<Record> {
 }
 
 /// The same for what came after the fixture: kinds of facts and words that it does not have.
-fn one_of_each_added() -> Vec<Record> {
+pub(crate) fn one_of_each_added() -> Vec<Record> {
     let id = || AttemptId { agent: agent("agent-1"), attempt: Attempt(2) };
     let at = || path(b"src/\xffodd\n.rs");
     let conflict = ConflictId(3);
@@ -415,346 +378,13 @@ fn every_kind_of_fact_survives_the_file() {
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
     assert_eq!(kinds, (0..47).collect(), "a kind of fact is missing from the lists");
 
-    let (_dir, file) = journal_of(&records);
-    let replay = read(&file).unwrap();
+    let kept = Kept::of(&records);
+    let replay = kept.read().unwrap();
     assert_eq!(replay.header, header());
     assert_eq!(records_of(&replay), records);
     assert_eq!(replay.torn, None);
     assert!(replay.entries.iter().all(|e| e.at == wall()));
-    assert_eq!(replay.len, fs::metadata(&file).unwrap().len());
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-}
-
-/// Words that came after the fixture, in the forms that it has: this is how they are written.
-#[test]
-fn words_that_were_added_are_written_like_this() {
-    let (_dir, file) = journal_of(&one_of_each_added());
-    let written = fs::read_to_string(&file).unwrap();
-    let check = |times: usize, text: &str| assert_eq!(written.matches(text).count(), times, "{text}\n{written}");
-    check(2, r#"{"kind":"survivors","count":2}"#);
-    check(9, r#""why":{"kind":"unresolved"}"#);
-    check(9, r#""path":{"other":"/etc/�"}"#);
-    check(1, r#""why":{"kind":"conflict","conflict":3,"holder":"docs.api"}"#);
-    check(1, r#""why":{"kind":"held","by":"docs.api"}"#);
-    check(1, r#""why":{"kind":"stale"}"#);
-    check(1, r#""how":"claimed""#);
-    check(1, r#""how":"provisional""#);
-    check(1, r#""attribution":"certain","fate":"commit_mixed""#);
-    check(1, r#""holder":{"agent":"docs.api","attempt":1}"#);
-    check(1, r#""lock":"shared","pattern":"src/","writer_priority":1,"holder_priority":5,"holder_first":true"#);
-    check(1, r#""resolution":"requeue_holder","by":{"policy":"priority"}"#);
-    check(1, r#""resolution":"moot","by":"nobody""#);
-    check(1, r#""outcome":{"kind":"unknown","error":"gone"}"#);
-}
-
-#[test]
-fn the_first_released_format_is_read_for_ever() {
-    let replay = read(Path::new(FIXTURE)).unwrap();
-    assert_eq!(replay.header, header());
-    assert_eq!(records_of(&replay), one_of_each());
-}
-
-/// Writing has not changed either; a change that is meant needs a new version and a new fixture.
-#[test]
-fn the_first_released_format_is_what_is_written() {
-    let (_dir, file) = journal_of(&one_of_each());
-    let written = fs::read_to_string(&file).unwrap();
-    assert_eq!(written, fs::read_to_string(FIXTURE).unwrap());
-}
-
-// ---- any fact ----
-
-fn agents() -> impl Strategy<Value = AgentId> {
-    "[a-z0-9][a-zA-Z0-9_-]{0,20}".prop_map(|t| agent(&t))
-}
-
-fn attempts() -> impl Strategy<Value = AttemptId> {
-    (agents(), any::<u32>()).prop_map(|(agent, n)| AttemptId { agent, attempt: Attempt(n) })
-}
-
-fn paths() -> impl Strategy<Value = RepoPath> {
-    vec(any::<u8>(), 1..40).prop_filter_map("not a path", |bytes| RepoPath::new(&bytes).ok())
-}
-
-fn refused_paths() -> impl Strategy<Value = RefusedPath> {
-    prop_oneof![paths().prop_map(RefusedPath::Inside), any::<String>().prop_map(RefusedPath::Other)]
-}
-
-fn oids() -> impl Strategy<Value = ObjectId> {
-    prop_oneof![vec(any::<u8>(), 20), vec(any::<u8>(), 32)].prop_map(|b| ObjectId::from_bytes(&b).unwrap())
-}
-
-fn millis() -> impl Strategy<Value = Duration> {
-    any::<u64>().prop_map(Duration::from_millis)
-}
-
-fn moments() -> impl Strategy<Value = Moment> {
-    any::<u64>().prop_map(Moment)
-}
-
-fn exits() -> impl Strategy<Value = Exit> {
-    prop_oneof![any::<i32>().prop_map(Exit::Code), any::<i32>().prop_map(Exit::Signal), Just(Exit::Lost)]
-}
-
-fn reasons() -> impl Strategy<Value = EndReason> {
-    prop_oneof![
-        exits().prop_map(EndReason::Exit),
-        any::<String>().prop_map(|message| EndReason::RunnerFailed { message }),
-        millis().prop_map(|after| EndReason::Timeout { after }),
-        vec(paths(), 0..4).prop_map(|paths| EndReason::ChangedUnderneath { paths }),
-        agents().prop_map(|on| EndReason::DependencyFailed { on }),
-        Just(EndReason::LimitReached(Limit::Failures)),
-        vec(paths(), 0..4).prop_map(|paths| EndReason::Busy { paths }),
-        (any::<u32>(), paths(), agents()).prop_map(|(n, path, with)| EndReason::Outranked {
-            conflict: ConflictId(n),
-            path,
-            with
-        }),
-        vec(refused_paths(), 0..4).prop_map(|paths| EndReason::AllDenied { paths }),
-    ]
-}
-
-fn writes() -> impl Strategy<Value = Write> {
-    let modes = || prop_oneof![Just(Mode::File), Just(Mode::Executable), Just(Mode::Symlink), Just(Mode::Submodule)];
-    let entries = move || option::of((modes(), oids()).prop_map(|(mode, id)| Entry { mode, id }));
-    let fates = prop_oneof![Just(Fate::Commit), Just(Fate::SalvageOnly), Just(Fate::Leave)];
-    (paths(), entries(), entries(), fates).prop_map(|(path, before, after, fate)| Write {
-        change: Change { path, before, after },
-        attribution: Attribution::Inferred,
-        fate,
-    })
-}
-
-fn summaries() -> impl Strategy<Value = Summary> {
-    let usage =
-        (any::<u64>(), any::<u64>()).prop_map(|(input_tokens, output_tokens)| Usage { input_tokens, output_tokens });
-    let limits = option::of(millis()).prop_map(|lifts_after| RateLimit { lifts_after });
-    let needs = (any::<String>(), any::<String>()).prop_map(|(path, why)| Need { path, why });
-    let text = || option::of(any::<String>());
-    (text(), option::of(usage), text(), text(), option::of(limits), vec(needs, 0..3)).prop_map(
-        |(message, usage, thread, fatal, rate_limit, needs)| Summary {
-            message,
-            usage,
-            thread,
-            fatal,
-            rate_limit,
-            needs,
-        },
-    )
-}
-
-fn records() -> impl Strategy<Value = Record> {
-    let facts: Vec<BoxedStrategy<Fact>> = vec![
-        (0..one_of_each().len()).prop_map(|i| one_of_each().swap_remove(i).fact).boxed(),
-        (0..one_of_each_added().len()).prop_map(|i| one_of_each_added().swap_remove(i).fact).boxed(),
-        (attempts(), vec(paths(), 0..5)).prop_map(|(id, paths)| Fact::Wrote { id, paths }).boxed(),
-        (attempts(), refused_paths(), any::<String>())
-            .prop_map(|(id, path, error)| Fact::Denied {
-                id,
-                part: Part::Agent,
-                path,
-                touch: Touch::Change,
-                why: DenialReason::NotKept { error },
-            })
-            .boxed(),
-        (attempts(), paths(), agents())
-            .prop_map(|(id, path, by)| Fact::Busied { id, path, why: BusyReason::Held { by } })
-            .boxed(),
-        (any::<u32>(), paths(), attempts(), attempts())
-            .prop_map(|(n, path, writer, holder)| {
-                let attribution = Attribution::Certain;
-                Fact::ConflictFound(Found { conflict: ConflictId(n), path, writer, holder, attribution })
-            })
-            .boxed(),
-        (attempts(), summaries(), exits())
-            .prop_map(|(id, summary, exit)| Fact::TreeEnded { id, exit, summary })
-            .boxed(),
-        (attempts(), vec(writes(), 0..5)).prop_map(|(id, writes)| Fact::WriteSet { id, writes }).boxed(),
-        (agents(), option::of(reasons()))
-            .prop_map(|(agent, reason)| Fact::AgentEnded { agent, state: State::Timeout, reason })
-            .boxed(),
-        (attempts(), reasons(), moments())
-            .prop_map(|(id, why, not_before)| Fact::AgentRequeued { id, why: RequeueReason::Retry(why), not_before })
-            .boxed(),
-        (attempts(), any::<String>(), option::of(oids()), oids())
-            .prop_map(|(id, reference, old, new)| Fact::PlaceIntended {
-                id,
-                intent: PlaceIntent { reference, old, new },
-            })
-            .boxed(),
-        (attempts(), exits(), millis(), any::<String>())
-            .prop_map(|(id, exit, took, tail)| Fact::Verified { id, exit, took, tail })
-            .boxed(),
-        vec(paths(), 0..5).prop_map(|unattributed| Fact::Surveyed { unattributed }).boxed(),
-    ];
-    (moments(), Union::new(facts)).prop_map(|(at, fact)| Record { at, fact })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_record_comes_back_the_same(batch in vec(records(), 1..12)) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("j");
-        let mut journal = Journal::create(&file, &header()).unwrap();
-        let _ = journal.append(&batch, (), wall()).unwrap();
-        let replay = read(&file).unwrap();
-        prop_assert_eq!(records_of(&replay), batch.clone());
-        prop_assert_eq!(replay.entries, journal.entries(&batch, wall()));
-    }
-}
-
-// ---- harm ----
-
-#[test]
-fn a_cut_at_every_byte_leaves_a_valid_prefix() {
-    let records: Vec<Record> = one_of_each().into_iter().step_by(5).collect();
-    let (_dir, file) = journal_of(&records);
-    let whole = fs::read(&file).unwrap();
-    let ends: Vec<usize> = whole.iter().zip(1..).filter(|(b, _)| **b == b'\n').map(|(_, end)| end).collect();
-    for cut in 0..whole.len() {
-        fs::write(&file, &whole[..cut]).unwrap();
-        let complete = ends.iter().filter(|end| **end <= cut).count();
-        match read(&file) {
-            Err(JournalError::NoHeader { .. }) => assert_eq!(complete, 0, "cut at {cut}"),
-            Ok(replay) => {
-                assert_eq!(records_of(&replay), records[..complete - 1], "cut at {cut}");
-                let sound = ends[complete - 1];
-                assert_eq!(replay.len, sound as u64);
-                assert_eq!(replay.torn.map(|t| t.offset), (sound < cut).then_some(sound as u64), "cut at {cut}");
-            }
-            Err(other) => panic!("cut at {cut}: {other}"),
-        }
-    }
-}
-
-#[test]
-fn a_torn_tail_is_cut_off_and_the_run_goes_on() {
-    let records = one_of_each();
-    let (_dir, file) = journal_of(&records[..5]);
-    let whole = fs::read(&file).unwrap();
-    fs::write(&file, &whole[..whole.len() - 9]).unwrap();
-
-    let (mut journal, replay) = Journal::reopen(&file).unwrap();
-    assert_eq!(records_of(&replay), records[..4]);
-    assert_eq!(journal.next_seq(), 5);
-    let _ = journal.append(&records[4..], (), wall()).unwrap();
-    let replay = read(&file).unwrap();
-    assert_eq!(records_of(&replay), records);
-    assert_eq!(replay.torn, None);
-}
-
-#[test]
-fn a_changed_byte_is_an_error_wherever_sound_records_follow() {
-    let records = one_of_each()[..6].to_vec();
-    let (_dir, file) = journal_of(&records);
-    let whole = fs::read(&file).unwrap();
-    let last_line = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
-    for at in 0..whole.len() {
-        let mut harmed = whole.clone();
-        harmed[at] ^= 0x04;
-        fs::write(&file, &harmed).unwrap();
-        match read(&file) {
-            Ok(replay) => {
-                assert!(at >= last_line, "byte {at} was changed and nobody noticed");
-                assert_eq!(records_of(&replay), records[..5]);
-                assert!(replay.torn.is_some());
-            }
-            Err(_) => assert!(at < last_line, "byte {at}"),
-        }
-    }
-}
-
-fn check_error(content: &[u8], expected: &str) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("journal.jsonl");
-    fs::write(&file, content).unwrap();
-    let error = read(&file).unwrap_err();
-    let text = error.to_string().replace(&dir.path().display().to_string(), "DIR");
-    assert_eq!(text, expected);
-    assert!(!error.help().is_empty());
-}
-
-/// A line with its checksum.
-fn sealed(body: &str) -> Vec<u8> {
-    format!("{body},\"crc\":\"{:08x}\"}}\n", crc32fast::hash(body.as_bytes())).into_bytes()
-}
-
-#[test]
-fn foreign_newer_and_unreadable_files_are_named() {
-    let head = sealed(
-        r#"{"journal":"supervise","version":1,"run":"r","created":"2026-11-24T00:00:00.000Z","program":"0.1.0","later":{}"#,
-    );
-    let record = |seq: u32, rest: &str| sealed(&format!(r#"{{"seq":{seq},"at":"2026-11-24T00:00:00Z","t":1,{rest}"#));
-    let with = |lines: &[Vec<u8>]| [&head[..], &lines.concat()].concat();
-
-    check_error(b"", "DIR/journal.jsonl has no complete first line: the run ended before it began");
-    check_error(b"hello\n", "DIR/journal.jsonl is not a journal of supervise");
-    check_error(
-        br#"{"journal":"supervise","version":2,"shape":"unknown"}
-"#,
-        "DIR/journal.jsonl has format version 2; this program reads up to 1",
-    );
-    check_error(
-        &with(&[record(1, r#""kind":"phase_opened","phase":0"#), record(3, r#""kind":"phase_opened","phase":0"#)]),
-        "DIR/journal.jsonl, line 3: record 3 where 2 was due",
-    );
-    check_error(
-        &with(&[record(1, r#""kind":"from_the_future","x":0"#)]),
-        "DIR/journal.jsonl, line 2: a record that this program cannot read",
-    );
-    check_error(
-        &with(&[b"garbage\n".to_vec(), record(1, r#""kind":"phase_opened","phase":0"#)]),
-        "DIR/journal.jsonl, line 2: the checksum is wrong, and valid records follow",
-    );
-}
-
-#[test]
-fn unknown_fields_are_ignored() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("j");
-    drop(Journal::create(&file, &header()).unwrap());
-    let line = r#"{"seq":1,"x":[{"y":1}],"at":"2026-11-24T00:00:00Z","t":5,"kind":"attempt_opened","agent":"a","new":{"deep":[]},"attempt":1,"slot":0"#;
-    fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(&sealed(line)).unwrap();
-    let id = AttemptId { agent: agent("a"), attempt: Attempt(1) };
-    let expected = Record { at: Moment(5), fact: Fact::AttemptOpened { id, slot: Slot(0) } };
-    assert_eq!(records_of(&read(&file).unwrap()), [expected]);
-}
-
-// ---- writing ----
-
-#[test]
-fn effects_come_out_only_after_a_sync_that_covers_them() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut journal = Journal::create(&dir.path().join("j"), &header()).unwrap();
-    let records = one_of_each();
-
-    let first = journal.append(&records[..1], vec![Effect::Survey], wall()).unwrap();
-    let point = journal.sync_point();
-    let second = journal.append(&records[1..3], Vec::<Effect>::new(), wall()).unwrap();
-    let synced = std::thread::spawn(move || point.sync()).join().unwrap().unwrap();
-    assert_eq!(first.commit(synced).unwrap().take(), [Effect::Survey]);
-    let second = second.commit(synced).unwrap_err();
-    let later = journal.sync_point().sync().unwrap();
-    assert_eq!(second.commit(later).unwrap().take(), []);
-}
-
-#[test]
-fn a_journal_is_never_begun_twice() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("j");
-    drop(Journal::create(&file, &header()).unwrap());
-    assert!(matches!(Journal::create(&file, &header()), Err(JournalError::Create { .. })));
-    assert!(matches!(Journal::create(&dir.path().join("no/j"), &header()), Err(JournalError::Create { .. })));
-}
-
-#[test]
-fn followers_get_the_line_without_its_checksum() {
-    let entries = read(Path::new(FIXTURE)).unwrap().entries;
-    let opened = entries.iter().find(|e| matches!(e.record.fact, Fact::AttemptOpened { .. })).unwrap();
-    assert_eq!(
-        event_line(opened).unwrap(),
-        r#"{"seq":14,"at":"2026-11-24T12:04:31.250Z","t":130,"kind":"attempt_opened","agent":"agent-1","attempt":2,"slot":3}"#
-    );
+    let file = fs::metadata(&kept.file).unwrap();
+    assert_eq!(replay.len, file.len());
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
 }
