@@ -47,6 +47,8 @@ pub(crate) enum Outcome {
     /// It was begun; a writer that was killed then leaves this behind.
     Begun,
     Done,
+    /// Done, and undone by a later deed: what it made has moved on.
+    Passed,
     /// With this error number.
     Failed(i32),
 }
@@ -216,12 +218,26 @@ impl Desk {
         path.strip_prefix(&self.root).ok()?.to_str().map(ToOwned::to_owned)
     }
 
-    /// A file that another deed then moves or links: made in the writer's own area.
+    /// A file that another deed then moves or links: made in the writer's own area. [`Desk::left`] says
+    /// what came of it.
     pub(crate) fn staged(&mut self, name: &str) -> io::Result<PathBuf> {
-        let path = self.mine(name);
-        self.begin(&[&path], Matter::Content)?;
-        fs::write(&path, format!("staged for {}\n", self.area))?;
+        let (path, text) = (self.mine(name), format!("staged for {}\n", self.area));
+        self.stage(&[&path], || fs::write(&path, text))?;
         Ok(path)
+    }
+
+    /// Makes what another deed then uses.
+    pub(crate) fn stage(&mut self, paths: &[&Path], make: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.begin(paths, Matter::Content)?;
+        make()
+    }
+
+    /// What was staged is a change of its own where it is still there, and none where it moved on.
+    pub(crate) fn left(&mut self, paths: &[&Path]) -> io::Result<()> {
+        let there = paths.iter().all(|path| path.symlink_metadata().is_ok());
+        let outcome = if there { Outcome::Done } else { Outcome::Passed };
+        let deed = Deed { outcome, ..self.describe(paths, &[], Matter::Content)? };
+        self.write_down(&deed)
     }
 
     /// Waits until all `party` writers of the scenario are there, so that they run at once.

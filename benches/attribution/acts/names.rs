@@ -8,27 +8,22 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 
-use crate::desk::{Desk, Matter};
+use crate::desk::Desk;
 
 /// rename(2) over a file, to a new name, and the exchange of two files.
 pub(crate) fn rename_over(desk: &mut Desk) -> io::Result<()> {
     let over = desk.at("f0");
     let staged = desk.staged("over")?;
     desk.content(&[&over], || fs::rename(&staged, &over))?;
-    note_left(desk, &staged)?;
+    desk.left(&[&staged])?;
     let new = desk.at("new");
     let staged = desk.staged("new")?;
     desk.content(&[&new], || Ok(rustix::fs::renameat_with(CWD, &staged, CWD, &new, RenameFlags::NOREPLACE)?))?;
-    note_left(desk, &staged)?;
+    desk.left(&[&staged])?;
     let here = desk.at("f1");
     let other = desk.staged("exchange")?;
     desk.content(&[&here, &other], || Ok(rustix::fs::renameat_with(CWD, &here, CWD, &other, RenameFlags::EXCHANGE)?))?;
-    note_left(desk, &other)
-}
-
-/// A file that was staged, and is still there, is a change of its own.
-fn note_left(desk: &mut Desk, staged: &Path) -> io::Result<()> {
-    if staged.symlink_metadata().is_ok() { desk.record(&[staged], Matter::Content, 0) } else { Ok(()) }
+    desk.left(&[&other])
 }
 
 const BELOW: [&str; 3] = ["s0", "s1", "deep/s2"];
@@ -38,12 +33,12 @@ pub(crate) fn rename_directory(desk: &mut Desk) -> io::Result<()> {
     let (old, new) = (desk.at("sub"), desk.at("moved"));
     desk.content(&borrowed(&[below(&old), below(&new)].concat()), || fs::rename(&old, &new))?;
     let (staged, inside) = (desk.mine("into"), desk.at("into"));
-    desk.begin(&borrowed(&below(&staged)), Matter::Content)?;
-    fs::create_dir_all(staged.join("deep"))?;
-    BELOW.iter().try_for_each(|f| fs::write(staged.join(f), "moved in with its directory\n"))?;
-    if !desk.content(&borrowed(&below(&inside)), || fs::rename(&staged, &inside))? {
-        desk.record(&borrowed(&below(&staged)), Matter::Content, 0)?;
-    }
+    desk.stage(&borrowed(&below(&staged)), || {
+        fs::create_dir_all(staged.join("deep"))?;
+        BELOW.iter().try_for_each(|f| fs::write(staged.join(f), "moved in with its directory\n"))
+    })?;
+    desk.content(&borrowed(&below(&inside)), || fs::rename(&staged, &inside))?;
+    desk.left(&borrowed(&below(&staged)))?;
     let (old, out) = (desk.at("sub2"), desk.mine("out"));
     desk.content(&borrowed(&[below(&old), below(&out)].concat()), || fs::rename(&old, &out))?;
     Ok(())
@@ -66,7 +61,7 @@ pub(crate) fn link(desk: &mut Desk) -> io::Result<()> {
         OpenOptions::new().append(true).open(&alias)?.write_all(b"through its second name\n")
     })?;
     let staged = desk.staged("linked")?;
-    note_left(desk, &staged)?;
+    desk.left(&[&staged])?;
     let new = desk.at("new");
     desk.content(&[&new], || fs::hard_link(&staged, &new))?;
     Ok(())
@@ -82,17 +77,17 @@ pub(crate) fn symbolic(desk: &mut Desk) -> io::Result<()> {
         symlink("f9", &replaced)
     })?;
     let (file, link) = (desk.at("f1"), desk.mine("to-file"));
-    symlink(&file, &link)?;
-    note_left(desk, &link)?;
+    desk.stage(&[&link], || symlink(&file, &link))?;
+    desk.left(&[&link])?;
     desk.content(&[&file], || fs::write(&link, "through a link\n"))?;
     let (dir, link) = (desk.at("sub"), desk.mine("to-directory"));
-    symlink(&dir, &link)?;
-    note_left(desk, &link)?;
+    desk.stage(&[&link], || symlink(&dir, &link))?;
+    desk.left(&[&link])?;
     desk.content(&[&dir.join("s0")], || fs::write(link.join("s0"), "through a link to its directory\n"))?;
     let absent = desk.at("made-through-link");
     let link = desk.mine("to-nothing");
-    symlink(&absent, &link)?;
-    note_left(desk, &link)?;
+    desk.stage(&[&link], || symlink(&absent, &link))?;
+    desk.left(&[&link])?;
     desk.content(&[&absent], || fs::write(&link, "through a link to nothing\n"))?;
     Ok(())
 }
