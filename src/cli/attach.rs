@@ -30,9 +30,6 @@ enum AttachError {
     #[error("run {run} is over: nothing to attach to")]
     #[diagnostic(help("`supervise timeline` tells what happened, `supervise status` how it ended"))]
     Over { run: RunId },
-    #[error("run {run} was cut off: its supervisor is gone")]
-    #[diagnostic(help("`supervise status` shows how far it came"))]
-    CutOff { run: RunId },
 }
 
 pub fn run(args: &AttachArgs, common: &Common) -> Result<Exit, Failure> {
@@ -46,7 +43,7 @@ pub fn run(args: &AttachArgs, common: &Common) -> Result<Exit, Failure> {
             print(report::report(&state.view, &state.setting, state.past.until(&state.life)));
             Ok(Exit::of(outcome))
         }
-        None => Err(Failure::new(Exit::Unusable, AttachError::CutOff { run: look.run })),
+        None => Err(LookError::CutOff { run: look.run }.fail()),
     }
 }
 

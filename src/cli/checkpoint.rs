@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::look::{Look, LookError, RunArg, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, PerhapsAgent, agent_id, pretty, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::steer::Frozen;
@@ -12,17 +12,10 @@ use crate::render::steer;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct CheckpointArgs {
-    /// Only this agent
-    #[arg(value_name = "ID")]
-    pub agent: Option<String>,
-    /// The same
-    #[arg(long = "id", value_name = "ID", hide_short_help = true, conflicts_with = "agent")]
-    pub id: Option<String>,
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub agent: PerhapsAgent,
+    #[command(flatten)]
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -38,14 +31,13 @@ pub fn run(args: &CheckpointArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 fn checkpoint(args: &CheckpointArgs, common: &Common) -> Result<Exit, LookError> {
-    let look = Look::at(common, &args.run)?;
+    let look = Look::at(common, &args.about.run)?;
     let state = look.state()?;
-    let named = args.agent.as_deref().or(args.id.as_deref());
-    let agent = named.map(|id| agent_id(id, &state.view)).transpose()?;
+    let agent = args.agent.named().map(|id| agent_id(id, &state.view)).transpose()?;
     let Reply::Checkpointed { checkpoints } = look.wish_within(&Request::Checkpoint { agent }, LIMIT)? else {
         return Ok(Exit::Success);
     };
-    print(match args.format {
+    print(match args.about.format {
         Format::Human => steer::checkpoints(&checkpoints, &look.run, &state.setting.git),
         Format::Json => pretty(&steer::checkpoints_document(&checkpoints, &look.run)),
     });

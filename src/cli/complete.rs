@@ -1,6 +1,6 @@
 //! `supervise complete`: nothing more is started, what runs may finish, then the run is over.
 
-use super::look::{Look, LookError, RunArg, pretty, print};
+use super::look::{AboutRun, Look, LookError, pretty, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::render::steer;
@@ -15,10 +15,7 @@ pub struct CompleteArgs {
     #[arg(long, value_name = "PHASE")]
     pub phase: Option<String>,
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -36,7 +33,7 @@ enum CompleteError {
 }
 
 pub fn run(args: &CompleteArgs, common: &Common) -> Result<Exit, Failure> {
-    let look = Look::at(common, &args.run).map_err(LookError::fail)?;
+    let look = Look::at(common, &args.about.run).map_err(LookError::fail)?;
     let state = look.state().map_err(LookError::fail)?;
     if let Some(name) = &args.phase {
         let phases: Vec<&str> = state.past.plan().phases.iter().filter_map(|phase| phase.name.as_deref()).collect();
@@ -57,7 +54,7 @@ pub fn run(args: &CompleteArgs, common: &Common) -> Result<Exit, Failure> {
 fn complete(args: &CompleteArgs, look: &Look) -> Result<(), LookError> {
     if let Reply::Completing(completing) = look.wish(&Request::Complete { phase: args.phase.clone() })? {
         let phase = args.phase.as_deref();
-        print(match args.format {
+        print(match args.about.format {
             Format::Human => steer::completing(&completing, phase, &look.commands),
             Format::Json => pretty(&steer::completing_document(&completing, phase, &look.run)),
         });

@@ -126,8 +126,7 @@ fn common() -> Common {
 }
 
 fn repository() -> Option<(Repository, Runs)> {
-    let directory = common().directory.unwrap_or_else(|| PathBuf::from("."));
-    let repository = Repository::open(&directory).ok()?;
+    let repository = super::look::repository(&common()).ok()?;
     let runs = Runs::of(repository.common_dir());
     Some((repository, runs))
 }

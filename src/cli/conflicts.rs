@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::look::{Look, LookError, RunArg, pretty, print};
+use super::look::{AboutRun, Look, LookError, pretty, print};
 use super::{Common, Exit, Failure, Format};
 use crate::render::conflict::{self, ConflictDocument};
 use crate::render::conflicts::conflicts;
@@ -13,10 +13,7 @@ use crate::render::json::VERSION;
 #[command(after_help = AFTER_HELP)]
 pub struct ConflictsArgs {
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print them
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 /// The conflicts of the run's document, by themselves.
@@ -39,9 +36,9 @@ pub fn run(args: &ConflictsArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 fn answer(args: &ConflictsArgs, common: &Common) -> Result<String, LookError> {
-    let look = Look::at(common, &args.run)?;
+    let look = Look::at(common, &args.about.run)?;
     let state = look.state()?;
-    Ok(match args.format {
+    Ok(match args.about.format {
         Format::Json => {
             let conflicts = state.view.conflicts.iter().map(conflict::document).collect();
             pretty(&Document { version: VERSION, run: look.run.to_string(), conflicts })

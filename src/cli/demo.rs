@@ -48,16 +48,16 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
     let unusable = |e: DemoError| Failure::new(Exit::Unusable, e);
     let repository = scratch_repository().map_err(unusable)?;
     anstream::eprintln!("{}", introduction(&repository));
-    let done = run::execute(&Request {
+    let request = Request {
         common: Common { directory: Some(repository.clone()) },
         origin: Origin::Embedded,
         text: Some(SESSION),
         select: SelectArgs::default(),
         allow_dirty: false,
-        manner: Manner { gate: true, user: UserConfig { hooks: Vec::new(), notify: false }, format: RunFormat::Human },
-        detached: false,
         retries: None,
-    })?;
+    };
+    let user = UserConfig { hooks: Vec::new(), notify: false };
+    let done = run::execute(&request, &Manner { gate: true, user, detached: false, format: RunFormat::Human })?;
     run::print(&done, RunFormat::Human);
     check_story(&done.view).map_err(|e| Failure::new(Exit::AgentsFailed, e))?;
     let mut out = anstream::stdout();

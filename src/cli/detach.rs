@@ -1,4 +1,4 @@
-//! `supervise run --detach`: the run in a session of its own (setsid(2)), its output in its directory.
+//! `--detach` of `run`, `resume` and `retry`: the run in a session of its own (setsid(2)), its output in its directory.
 //!
 //! The program starts itself again with `FLAG` instead of `WISH`, and passes on what that process
 //! writes to its standard output until it lets go of it: one text when the run is open. Before that,

@@ -3,17 +3,17 @@
 //! Invariant: an agent's own changes and nobody else's: those of its claim against what was there when
 //! its attempt began, its commit, or its kept work. Nothing in the tree or the index is changed.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
-use super::look::{Look, LookError, RunArg, State, pretty, print};
+use super::look::{AboutRun, Look, LookError, PerhapsAgent, State, pretty, print};
 use super::patch::{Wanted, print_patch};
 use super::salvage::lines_of;
 use super::{Common, Exit, Failure, Format};
+use crate::core::ids::RunId;
 use crate::core::view::AgentView;
 use crate::host::changes::{Changes, ChangesError, Place, of_agent};
 use crate::host::git::{GitError, PatchPath, Repository};
+use crate::host::state::RunDir;
 use crate::render::json::VERSION;
 use crate::render::patch::{self, PathDocument};
 use crate::render::style::{Palette, Tone};
@@ -23,24 +23,17 @@ use crate::render::text::plural;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct DiffArgs {
-    /// Only this agent
-    #[arg(value_name = "ID")]
-    pub agent: Option<String>,
-    /// The same
-    #[arg(long = "id", value_name = "ID", hide_short_help = true, conflicts_with = "agent")]
-    pub id: Option<String>,
+    #[command(flatten)]
+    pub agent: PerhapsAgent,
     /// A line a file
     #[arg(long)]
     pub stat: bool,
     #[command(flatten)]
-    pub run: RunArg,
-    /// The changes, or the changed paths as JSON
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
-Without an ID, a line that begins with `#` stands before each agent's changes.
+As JSON: the changed paths. Without an ID, a line that begins with `#` stands before each agent's changes.
 
 Examples:
   supervise diff api
@@ -82,19 +75,18 @@ struct AgentDocument {
 }
 
 pub fn run(args: &DiffArgs, common: &Common) -> Result<Exit, Failure> {
-    let look = Look::at(common, &args.run).map_err(LookError::fail)?;
+    let look = Look::at(common, &args.about.run).map_err(LookError::fail)?;
     let state = look.state().map_err(LookError::fail)?;
-    let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-    let repository = Repository::open(&directory).map_err(|error| LookError::Repository(error).fail())?;
-    let mut diff = Diff { repository: repository.looking(), look, state };
-    let named = args.agent.as_deref().or(args.id.as_deref());
+    let Look { repository, run, dir, newest, .. } = look;
+    let mut diff = Diff { repository: repository.looking(), run, dir, newest, state };
+    let named = args.agent.named();
     let agents = match named {
         Some(id) => vec![diff.state.agent(id).map_err(LookError::fail)?.clone()],
         None => diff.state.view.agents.clone(),
     };
-    if args.format == Format::Json {
+    if args.about.format == Format::Json {
         let agents = agents.iter().map(|agent| diff.document(agent)).collect::<Result<_, _>>()?;
-        print(pretty(&Document { version: VERSION, run: diff.look.run.to_string(), agents }));
+        print(pretty(&Document { version: VERSION, run: diff.run.to_string(), agents }));
     } else {
         diff.show(&agents, named, if args.stat { Wanted::Stat } else { Wanted::Whole })?;
     }
@@ -103,16 +95,17 @@ pub fn run(args: &DiffArgs, common: &Common) -> Result<Exit, Failure> {
 
 struct Diff {
     repository: Repository,
-    look: Look,
+    run: RunId,
+    dir: RunDir,
+    newest: bool,
     state: State,
 }
 
 impl Diff {
     /// An agent's changes with their paths; none of them: `None`.
     fn of(&mut self, agent: &AgentView) -> Result<Option<(Changes, Vec<PatchPath>)>, DiffError> {
-        let run = (&self.look.run, &self.look.dir);
-        let newest = self.look.runs.current().as_ref() == Some(&self.look.run);
-        let changes = of_agent(&mut self.repository, run, &self.state.past, agent, newest);
+        let run = (&self.run, &self.dir);
+        let changes = of_agent(&mut self.repository, run, &self.state.past, agent, self.newest);
         let Some(changes) = changes.map_err(DiffError::Changes)? else { return Ok(None) };
         let paths = self.repository.patch_paths(&[changes.patch]).map_err(DiffError::Git)?;
         let paths: Vec<PatchPath> = paths.into_iter().flatten().collect();
@@ -153,7 +146,7 @@ impl Diff {
             }
         }
         if !any {
-            let run = &self.look.run;
+            let run = &self.run;
             match named {
                 Some(id) => anstream::eprintln!("{id} has changed nothing in run {run}"),
                 None => anstream::eprintln!("no agent of run {run} has changed anything"),

@@ -54,8 +54,10 @@ pub(super) struct Display {
     clock: Clock,
     /// With a slash at its end.
     workspace: String,
-    /// What is printed goes there when the run is open.
+    /// What is printed goes there when the run is open, or open again.
     leaves_for: Option<PathBuf>,
+    /// How it was opened.
+    opened: Option<RunOpened>,
 }
 
 impl Display {
@@ -73,6 +75,7 @@ impl Display {
             clock,
             workspace,
             leaves_for: None,
+            opened: None,
         }
     }
 
@@ -83,19 +86,27 @@ impl Display {
         self.leaves_for = Some(output);
     }
 
-    /// Says that the run is open, and goes.
-    fn leave(&self, opened: &RunOpened, output: &Path) {
+    /// When the run is open: says so, and goes.
+    fn leave(&mut self) {
+        let (Some(opened), Some(output)) = (&self.opened, self.leaves_for.take()) else { return };
         let pid = (!self.human).then(std::process::id);
-        let text = steer::detached(opened, &self.setting, output, pid);
-        if let Err(error) = detach::leave(output, &text) {
+        let text = steer::detached(opened, &self.setting, &output, pid);
+        if let Err(error) = detach::leave(&output, &text) {
             tracing::warn!(%error, "the run goes on in this terminal");
         }
     }
 
     /// Something that was a fact before this was shown.
     pub(super) fn recall(&mut self, record: &Record) {
+        self.remember(record);
         self.progress.recall(record);
         self.alerts.recall(record);
+    }
+
+    fn remember(&mut self, record: &Record) {
+        if let Fact::RunOpened(opened) = &record.fact {
+            self.opened = Some(opened.clone());
+        }
     }
 }
 
@@ -115,9 +126,8 @@ pub(super) fn doing(progress: &runner::Progress, workspace: &str) -> String {
 
 impl Observer for Display {
     fn recorded(&mut self, entry: &Entry) {
-        if let (Fact::RunOpened(opened), Some(output)) = (&entry.record.fact, self.leaves_for.take()) {
-            self.leave(opened, &output);
-        }
+        self.remember(&entry.record);
+        self.leave();
         self.progress.record(&entry.record);
         self.alerts.recorded(entry, &self.setting, &self.progress);
         if self.jsonl

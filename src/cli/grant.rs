@@ -1,6 +1,6 @@
 //! `supervise grant`: adds to what an agent may write, while the run goes on.
 
-use super::look::{Look, LookError, RunArg, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, agent_id, pretty, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::claim::{Pattern, PatternError};
@@ -17,10 +17,7 @@ pub struct GrantArgs {
     #[arg(value_name = "PATTERN")]
     pub pattern: String,
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -45,12 +42,12 @@ pub fn run(args: &GrantArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 fn grant(args: &GrantArgs, pattern: &Pattern, common: &Common) -> Result<Exit, LookError> {
-    let look = Look::at(common, &args.run)?;
+    let look = Look::at(common, &args.about.run)?;
     let state = look.state()?;
     let agent = agent_id(&args.agent, &state.view)?;
     let wish = Request::Grant { agent: agent.clone(), pattern: pattern.clone() };
     if let Reply::Granted { from } = look.wish(&wish)? {
-        print(match args.format {
+        print(match args.about.format {
             Format::Human => steer::granted(&agent, pattern, from),
             Format::Json => pretty(&steer::granted_document(&agent, pattern, from, &look.run)),
         });

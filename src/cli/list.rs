@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-use super::look::{Look, LookError, RunArg, pretty, print};
+use super::look::{AboutRun, Look, LookError, pretty, print};
 use super::progress::{palette_for, report_width};
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Common, Exit, Failure, Format};
@@ -18,10 +18,7 @@ use crate::session;
 #[command(after_help = AFTER_HELP)]
 pub struct ListArgs {
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print them
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -37,7 +34,7 @@ Examples:
 struct Nothing;
 
 pub fn run(args: &ListArgs, common: &Common) -> Result<Exit, Failure> {
-    let (registry, setting) = match Look::at(common, &args.run) {
+    let (registry, setting) = match Look::at(common, &args.about.run) {
         Ok(look) => {
             let state = look.state().map_err(LookError::fail)?;
             (Registry::of_run(&state.view), ListSetting::from(&state.setting))
@@ -45,7 +42,7 @@ pub fn run(args: &ListArgs, common: &Common) -> Result<Exit, Failure> {
         Err(LookError::Run(NoRun::None)) => of_session(common)?,
         Err(error) => return Err(error.fail()),
     };
-    print(match args.format {
+    print(match args.about.format {
         Format::Human => registry.text(&setting),
         Format::Json => pretty(&registry),
     });

@@ -225,7 +225,7 @@ impl Shown {
             (Which::Output, RunnerKind::Codex | RunnerKind::Claude) => Form::Told(Box::new(Reader::new(kind))),
             _ => Form::Lines,
         };
-        Self { form, line: Vec::new(), workspace: format!("{}/", look.workspace.display()), any: false }
+        Self { form, line: Vec::new(), workspace: format!("{}/", look.repository.workspace().display()), any: false }
     }
 
     /// `false`: the reader of standard output has gone away.

@@ -22,7 +22,7 @@ use crate::session::problem::suggest;
 
 use super::progress::{palette_for, report_width};
 use super::run::from_here;
-use super::{Common, Exit, Failure};
+use super::{Common, Exit, Failure, Format};
 
 /// How long a supervisor may take to do what it is asked.
 const WISH_LIMIT: Duration = Duration::from_secs(15);
@@ -35,6 +35,16 @@ pub struct RunArg {
     /// The run: its name, or how it begins [default: the latest]
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+}
+
+/// Which run, and how it is shown.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AboutRun {
+    #[command(flatten)]
+    pub run: RunArg,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// One agent, which has to be named.
@@ -57,10 +67,59 @@ impl OneAgent {
     }
 }
 
+/// One agent, or all.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PerhapsAgent {
+    /// Only this agent
+    #[arg(value_name = "ID")]
+    pub agent: Option<String>,
+    /// The same
+    #[arg(long = "id", value_name = "ID", hide_short_help = true, conflicts_with = "agent")]
+    pub id: Option<String>,
+}
+
+impl PerhapsAgent {
+    /// What was named.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        self.agent.as_deref().or(self.id.as_deref())
+    }
+}
+
+/// Agents by their ids, as many as there are.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct SomeAgents {
+    /// These agents
+    #[arg(value_name = "ID")]
+    pub agents: Vec<String>,
+    /// The same
+    #[arg(long = "id", value_name = "ID", hide_short_help = true)]
+    pub ids: Vec<String>,
+}
+
+impl SomeAgents {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.agents.is_empty() && self.ids.is_empty()
+    }
+
+    /// Each once, in the order in which they were named.
+    pub fn of(&self, view: &RunView) -> Result<Vec<AgentId>, LookError> {
+        let mut agents = Vec::new();
+        for id in self.agents.iter().chain(&self.ids) {
+            let agent = agent_id(id, view)?;
+            if !agents.contains(&agent) {
+                agents.push(agent);
+            }
+        }
+        Ok(agents)
+    }
+}
+
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum LookError {
     #[error(transparent)]
-    #[diagnostic(help("run it inside a git repository, or name one with -C DIR"))]
+    #[diagnostic(help("run it inside a git repository, or name one with -C DIR; `git init` makes one"))]
     Repository(GitError),
     #[error(transparent)]
     #[diagnostic(help("{}", no_run_help(.0)))]
@@ -72,8 +131,11 @@ pub enum LookError {
     #[diagnostic(help("{help}"))]
     Agent { id: String, run: RunId, help: String },
     #[error("run {run} goes on")]
-    #[diagnostic(help("`supervise stop --all` ends it"))]
+    #[diagnostic(help("wait for its end (`supervise wait`), or end it with `supervise stop --all`"))]
     GoesOn { run: RunId },
+    #[error("run {run} was cut off: its supervisor is gone")]
+    #[diagnostic(help("`supervise status` shows how far it came, `supervise resume` goes on with it"))]
+    CutOff { run: RunId },
     #[error("run {run} is over, so nothing can be asked of it")]
     #[diagnostic(help("`supervise status` shows how it ended"))]
     Over { run: RunId },
@@ -86,7 +148,8 @@ fn no_run_help(error: &NoRun) -> String {
     match error {
         NoRun::None => "`supervise run` starts one".to_owned(),
         NoRun::Unknown { suggestion: Some(suggestion), .. } => suggestion.clone(),
-        NoRun::Unknown { .. } | NoRun::Io { .. } => "they lie in .git/supervise/runs".to_owned(),
+        NoRun::Unknown { .. } => "`supervise runs list` shows those that there are".to_owned(),
+        NoRun::Io { .. } => "check the permissions of the repository's git directory".to_owned(),
         NoRun::Ambiguous { .. } => "give more of its name".to_owned(),
     }
 }
@@ -140,7 +203,9 @@ pub struct Look {
     pub run: RunId,
     pub dir: RunDir,
     pub commands: Commands,
-    pub workspace: PathBuf,
+    pub repository: Repository,
+    /// Is there no later run?
+    pub newest: bool,
     /// The git directory and git, as in [`Setting`].
     git_dir: String,
     git: String,
@@ -155,11 +220,17 @@ pub struct State {
     pub setting: Setting,
 }
 
+/// The repository that a command is about.
+pub fn repository(common: &Common) -> Result<Repository, LookError> {
+    let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+    // Where there is none, it is said in full where that was.
+    Repository::open(&directory.canonicalize().unwrap_or(directory)).map_err(LookError::Repository)
+}
+
 impl Look {
     /// Finds the repository and the run.
     pub fn at(common: &Common, arg: &RunArg) -> Result<Self, LookError> {
-        let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-        let repository = Repository::open(&directory).map_err(LookError::Repository)?;
+        let repository = repository(common)?;
         let runs = Runs::of(repository.common_dir());
         let run = runs.find(arg.run.as_deref()).map_err(LookError::Run)?;
         let (git_dir, git) = from_here(&repository);
@@ -168,8 +239,8 @@ impl Look {
             supervise: git.replacen("git", "supervise", 1),
             run: if newest { String::new() } else { format!(" --run {run}") },
         };
-        let (dir, workspace) = (runs.dir(&run), repository.workspace().to_owned());
-        Ok(Self { runs, run, dir, commands, workspace, git_dir, git })
+        let dir = runs.dir(&run);
+        Ok(Self { runs, run, dir, commands, repository, newest, git_dir, git })
     }
 
     /// Reads the run's state.

@@ -4,11 +4,61 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, RunFormat};
+use super::detach::{self, DetachArgs};
+use super::run::{Done, print};
+use super::{Exit, Failure, RunFormat, ci};
 use crate::core::ids::RunId;
+use crate::core::record::RunOutcome;
 use crate::host::hooks;
 use crate::host::state::RunDir;
 use crate::session::{self, Session, UserConfig};
+
+/// The flags of every command that runs agents.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct MannerArgs {
+    /// Run without the gate: no write is decided beforehand, and who changed what is inferred
+    #[arg(long)]
+    pub no_gate: bool,
+    #[command(flatten)]
+    pub background: DetachArgs,
+    /// Exit with 5 if the run completed but left paths that no agent accounts for
+    #[arg(long)]
+    pub strict: bool,
+    /// Write the result as JUnit XML to FILE at the end
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Do not ring the terminal's bell, nor notify the desktop through it
+    #[arg(long)]
+    pub no_notify: bool,
+    /// What standard output gets: a report, one JSON document, or every record as it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RunFormat,
+}
+
+impl MannerArgs {
+    /// Runs, here or in the background, and tells what came of it.
+    pub(super) fn carry_out(&self, run: impl FnOnce(&Manner) -> Result<Done, Failure>) -> Result<Exit, Failure> {
+        if self.background.detach {
+            return detach::launch();
+        }
+        let done = ci::reported(self.junit.as_deref(), || run(&self.manner()?))?;
+        print(&done, self.format);
+        Ok(match done.outcome {
+            RunOutcome::Completed if self.strict && !(done.surveyed && done.view.unattributed.is_empty()) => {
+                Exit::Strict
+            }
+            outcome => Exit::of(outcome),
+        })
+    }
+
+    fn manner(&self) -> Result<Manner, Failure> {
+        let mut manner = Manner::of(self.format)?;
+        manner.gate = !self.no_gate;
+        manner.user.notify &= !self.no_notify;
+        manner.detached = self.background.detached;
+        Ok(manner)
+    }
+}
 
 /// How a run goes and is shown.
 #[derive(Debug)]
@@ -17,15 +67,15 @@ pub struct Manner {
     pub gate: bool,
     /// What the person wants of every run.
     pub user: UserConfig,
+    /// Is the terminal to be left when the run is open?
+    pub detached: bool,
     pub format: RunFormat,
 }
 
 impl Manner {
-    /// With what the person's own file says.
-    pub(super) fn of(gate: bool, notify: bool, format: RunFormat) -> Result<Self, Failure> {
-        let mut user = user_config()?;
-        user.notify &= notify;
-        Ok(Self { gate, user, format })
+    /// As the person's own file says.
+    pub(super) fn of(format: RunFormat) -> Result<Self, Failure> {
+        Ok(Self { gate: true, user: user_config()?, detached: false, format })
     }
 }
 

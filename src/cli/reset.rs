@@ -2,10 +2,12 @@
 //!
 //! Invariant: the same as for `resume`, and what attempts had changed is kept before it is put back.
 
+use super::look::{Look, LookError, RunArg};
 use super::manner::Manner;
-use super::resume::{Then, find, prepare};
+use super::resume::{Then, prepare};
 use super::run::{print, supervise};
 use super::{Common, Exit, Failure, RunFormat, look};
+use crate::render::json;
 
 /// Clear what a run left whose supervisor died: its work is kept aside, its files are put back
 ///
@@ -25,16 +27,32 @@ Example:
 Exit codes: 0 where nothing is left to clear; 3 where it could not be done.";
 
 pub fn run(args: &ResetArgs, common: &Common) -> Result<Exit, Failure> {
-    let (runs, run) = find(None, common)?;
-    if runs.goes_on(&run) {
-        return Err(look::LookError::GoesOn { run }.fail());
+    let latest = RunArg::default();
+    let look = Look::at(common, &latest).map_err(LookError::fail)?;
+    if look.runs.goes_on(&look.run) {
+        return Err(LookError::GoesOn { run: look.run }.fail());
     }
-    if runs.dir(&run).seems_ended() {
-        look::print(format!("There is nothing to clear: run {run} came to its end.\n"));
-        return Ok(Exit::Success);
+    if look.dir.seems_ended() {
+        return nothing(args, &look).map_err(LookError::fail);
     }
-    let manner = Manner::of(true, false, args.format)?;
-    let done = supervise(prepare(None, common, Then::Close)?, &manner)?;
+    let mut manner = Manner::of(args.format)?;
+    manner.user.notify = false;
+    let done = supervise(prepare(&latest, common, Then::Close)?, &manner)?;
     print(&done, args.format);
+    Ok(Exit::Success)
+}
+
+/// There is nothing to clear: says so, or how the run ended.
+fn nothing(args: &ResetArgs, look: &Look) -> Result<Exit, LookError> {
+    match args.format {
+        RunFormat::Human => {
+            look::print(format!("there is nothing to clear: run {} came to its end\n", look.run));
+        }
+        RunFormat::Json => {
+            let look::State { past, life, view, setting } = look.state()?;
+            look::print(look::pretty(&json::run(&view, &setting, past.until(&life))));
+        }
+        RunFormat::Jsonl => {} // every record was written as it happened
+    }
     Ok(Exit::Success)
 }

@@ -3,21 +3,20 @@
 //! Invariant: nothing of the old run's processes lives when its attempts are looked at; until then nothing is
 //! changed but a torn end of the journal.
 
-use std::path::PathBuf;
-
 use crate::core::ids::RunId;
 use crate::host::clock::Clock;
 use crate::host::driver::Earlier;
 use crate::host::git::Repository;
 use crate::host::leftovers;
-use crate::host::past::{NoRun, Past, Runs};
+use crate::host::past::{Past, Runs};
 use crate::host::resume::{ResumeError, TakenUp};
 use crate::host::state::Hold;
 use crate::render::text::plural;
 
-use super::manner::Manner;
-use super::run::{Prepared, RunError, exit_of, find_programs, print, supervise, take_hold};
-use super::{Common, Exit, Failure, RunFormat, ci};
+use super::look::{self, LookError, RunArg};
+use super::manner::MannerArgs;
+use super::run::{Prepared, RunError, find_programs, supervise, take_hold};
+use super::{Common, Exit, Failure};
 
 /// Go on with a run whose supervisor died, or that was interrupted
 ///
@@ -29,21 +28,8 @@ pub struct ResumeArgs {
     /// The run: its name, or how it begins; only the latest can be taken up [default: the latest]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
-    /// Go on without the gate: no write is decided beforehand, and who changed what is inferred
-    #[arg(long)]
-    pub no_gate: bool,
-    /// Exit with 5 if the run completed but left paths that no agent accounts for
-    #[arg(long)]
-    pub strict: bool,
-    /// Write the result as JUnit XML to FILE at the end
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// Do not ring the terminal's bell, nor notify the desktop through it
-    #[arg(long)]
-    pub no_notify: bool,
-    /// What standard output gets: a report, one JSON document, or every record as it is written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: RunFormat,
+    #[command(flatten)]
+    pub manner: MannerArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -54,9 +40,6 @@ Exit codes: those of `supervise run`.";
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum CannotResume {
-    #[error(transparent)]
-    #[diagnostic(help("`supervise run` starts a run; `supervise runs list` shows those that there were"))]
-    NoRun(NoRun),
     #[error("run {run} is not the latest, which is {latest}")]
     #[diagnostic(help("what an older run left is kept: `supervise salvage list`"))]
     NotLatest { run: RunId, latest: RunId },
@@ -87,12 +70,10 @@ fn help(error: &ResumeError) -> String {
 }
 
 pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
-    let done = ci::reported(args.junit.as_deref(), || {
-        let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
-        supervise(prepare(args.run.as_deref(), common, Then::GoOn)?, &manner)
-    })?;
-    print(&done, args.format);
-    Ok(exit_of(&done, args.strict))
+    args.manner.carry_out(|manner| {
+        let run = RunArg { run: args.run.clone() };
+        supervise(prepare(&run, common, Then::GoOn)?, manner)
+    })
 }
 
 /// What becomes of a run that is taken up.
@@ -103,27 +84,19 @@ pub(super) enum Then {
     Close,
 }
 
-fn open(common: &Common) -> Result<Repository, Failure> {
-    let workspace = super::select::workspace(common, &crate::session::Origin::Embedded, b"");
-    Repository::open(&workspace).map_err(|e| Failure::new(Exit::Unusable, RunError::Repository(e)))
+/// The run that is meant, and where it is.
+pub(super) fn find(arg: &RunArg, common: &Common) -> Result<(Repository, Runs, RunId), Failure> {
+    let repository = look::repository(common).map_err(LookError::fail)?;
+    let runs = Runs::of(repository.common_dir());
+    let run = runs.find(arg.run.as_deref()).map_err(|error| LookError::Run(error).fail())?;
+    Ok((repository, runs, run))
 }
 
-/// The run that is meant; the latest where none is named.
-pub(super) fn find(named: Option<&str>, common: &Common) -> Result<(Runs, RunId), Failure> {
-    let runs = Runs::of(open(common)?.common_dir());
-    let run = runs.find(named).map_err(|error| {
-        let exit = if matches!(error, NoRun::None) { Exit::NothingSelected } else { Exit::Invalid };
-        Failure::new(exit, CannotResume::NoRun(error))
-    })?;
-    Ok((runs, run))
-}
-
-pub(super) fn prepare(named: Option<&str>, common: &Common, then: Then) -> Result<Prepared, Failure> {
+pub(super) fn prepare(arg: &RunArg, common: &Common, then: Then) -> Result<Prepared, Failure> {
     let unusable = |error: CannotResume| Failure::new(Exit::Unusable, error);
-    let (runs, run) = find(named, common)?;
-    let repository = open(common)?;
+    let (repository, runs, run) = find(arg, common)?;
     let hold = take_hold(&repository, &format!("run {run}"))?;
-    let latest = runs.find(None).map_err(|error| unusable(CannotResume::NoRun(error)))?;
+    let latest = runs.find(None).map_err(|error| LookError::Run(error).fail())?;
     if latest != run {
         return Err(Failure::new(Exit::Invalid, CannotResume::NotLatest { run, latest }));
     }
@@ -146,7 +119,7 @@ pub(super) fn prepare(named: Option<&str>, common: &Common, then: Then) -> Resul
     let clock = Clock::resume(taken.header.created, taken.last);
     let TakenUp { journal, supervisor, session, entries, .. } = taken;
     let earlier = Some(Earlier { journal, supervisor, left, closes: then == Then::Close });
-    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries, detached: false })
+    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries })
 }
 
 /// The run's commits go to the branch that it was begun on.

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::manner::Manner;
+use super::look::{LookError, RunArg};
+use super::manner::MannerArgs;
 use super::resume::find;
-use super::run::{Request, execute, exit_of, load, print};
+use super::run::{Request, execute, load};
 use super::select::{SelectArgs, items, origin};
-use super::{Common, Exit, Failure, RunFormat, ci};
+use super::{Common, Exit, Failure};
 use crate::core::ids::{AgentId, RunId};
 use crate::core::lifecycle::State;
 use crate::host::past::{Past, PastError, Runs};
@@ -21,7 +22,6 @@ use crate::session::Session;
 /// Agents that completed count as done. New agents of the file run too.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
 pub struct RetryArgs {
     /// Only these agents, and what they depend on [default: all that did not complete]
     #[arg(value_name = "ID|PATTERN|tag:T")]
@@ -32,27 +32,13 @@ pub struct RetryArgs {
     /// The session file [default: the one that the run was begun from]
     #[arg(long, value_name = "FILE")]
     pub session: Option<PathBuf>,
-    /// The run: its name, or how it begins [default: the latest]
-    #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
+    #[command(flatten)]
+    pub run: RunArg,
     /// Go on although claimed paths have uncommitted changes; such paths are never committed
     #[arg(long)]
     pub allow_dirty: bool,
-    /// Run without the gate: no write is decided beforehand, and who changed what is inferred
-    #[arg(long)]
-    pub no_gate: bool,
-    /// No bell and no notification on the terminal
-    #[arg(long)]
-    pub no_notify: bool,
-    /// Exit with 5 if the run completed but left paths that no agent accounts for
-    #[arg(long)]
-    pub strict: bool,
-    /// Write the result as JUnit XML to FILE
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// What standard output gets: a report, one JSON document, or every record as it is written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: RunFormat,
+    #[command(flatten)]
+    pub manner: MannerArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -83,22 +69,22 @@ enum CannotRetry {
 const MAX_CHAIN: usize = 1000;
 
 pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
-    let (runs, run) = find(args.run.as_deref(), common)?;
+    let (_, runs, run) = find(&args.run, common)?;
+    if runs.goes_on(&run) {
+        return Err(LookError::GoesOn { run }.fail());
+    }
     if !runs.dir(&run).seems_ended() {
         return Err(Failure::new(Exit::Unusable, CannotRetry::NotEnded { run }));
     }
     let file = args.session.clone().or_else(|| runs.dir(&run).origin());
     let file = file.ok_or_else(|| Failure::new(Exit::Invalid, CannotRetry::NoSession { run: run.clone() }))?;
     let ends = Ends::of(&runs, &run).map_err(|error| Failure::new(Exit::Unusable, CannotRetry::Past(error)))?;
-    let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
     let mut request = Request {
         common: common.clone(),
         origin: origin(&file),
         text: None,
         select: SelectArgs::default(),
         allow_dirty: args.allow_dirty,
-        manner,
-        detached: false,
         retries: Some(run.clone()),
     };
     let (all, _) = load(&request)?;
@@ -106,9 +92,7 @@ pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
         let nothing = CannotRetry::NothingLeft { run: run.clone(), file: file.clone() };
         Failure::new(Exit::NothingSelected, nothing)
     })?;
-    let done = ci::reported(args.junit.as_deref(), || execute(&request))?;
-    print(&done, args.format);
-    Ok(exit_of(&done, args.strict))
+    args.manner.carry_out(|manner| execute(&request, manner))
 }
 
 /// Which agents are to run; `None`: none is left.

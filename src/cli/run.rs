@@ -3,7 +3,6 @@
 //! Invariant: nothing is started before session, repository, lock, branch, claims and runners have
 //! been found good; from then on everything ends in a report.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,20 +25,19 @@ use crate::journal::Entry;
 use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, report};
 use crate::runner::{self, RunnerError};
-use crate::session::{self, GitHooks, Origin, RunnerKind, Session, UserConfig};
+use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
 
-use super::detach::{self, DetachArgs};
 use super::display::{Display, supervised};
-use super::manner::{Manner, hooks_of};
+use super::look::{self};
+use super::manner::{Manner, MannerArgs, hooks_of};
 use super::progress::{palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
-use super::{Common, Exit, Failure, RunFormat, ci, rehearse};
+use super::{Common, Exit, Failure, RunFormat, rehearse};
 
 /// Run a session: launch its agents and commit each one's changes separately
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// The session file; `-` is standard input
     #[arg(value_name = "SESSION", default_value = DEFAULT_SESSION)]
@@ -49,26 +47,11 @@ pub struct RunArgs {
     /// Go on although claimed paths have uncommitted changes; such paths are never committed
     #[arg(long)]
     pub allow_dirty: bool,
-    /// Run without the gate: no write is decided beforehand, and who changed what is inferred
-    #[arg(long)]
-    pub no_gate: bool,
-    #[command(flatten)]
-    pub background: DetachArgs,
     /// Show the order in which agents would start, in which slots and why they wait, and start nothing
     #[arg(long, conflicts_with = "junit")]
     pub dry_run: bool,
-    /// Exit with 5 if the run completed but left paths that no agent accounts for
-    #[arg(long)]
-    pub strict: bool,
-    /// Write the result as JUnit XML to FILE at the end
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// Do not ring the terminal's bell, nor notify the desktop through it
-    #[arg(long)]
-    pub no_notify: bool,
-    /// What standard output gets: a report, one JSON document, or every record as it is written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: RunFormat,
+    #[command(flatten)]
+    pub manner: MannerArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -95,9 +78,6 @@ pub struct Request {
     pub text: Option<&'static str>,
     pub select: SelectArgs,
     pub allow_dirty: bool,
-    pub manner: Manner,
-    /// Is the terminal to be left when the run is open?
-    pub detached: bool,
     /// The run whose agents are tried again.
     pub retries: Option<RunId>,
 }
@@ -177,38 +157,19 @@ fn dirty_text(claims: &[DirtyClaim]) -> String {
 
 pub fn run(args: &RunArgs, common: &Common) -> Result<Exit, Failure> {
     if args.dry_run {
-        let manner = Manner { gate: false, user: UserConfig::default(), format: args.format };
-        return rehearse::run(&request(args, common, manner));
+        return rehearse::run(&request(args, common), args.manner.format);
     }
-    if args.background.detach {
-        return detach::launch();
-    }
-    let done = ci::reported(args.junit.as_deref(), || {
-        let manner = Manner::of(!args.no_gate, !args.no_notify, args.format)?;
-        execute(&request(args, common, manner))
-    })?;
-    print(&done, args.format);
-    Ok(exit_of(&done, args.strict))
+    args.manner.carry_out(|manner| execute(&request(args, common), manner))
 }
 
-/// The exit code that the run's end means.
-pub(super) fn exit_of(done: &Done, strict: bool) -> Exit {
-    match done.outcome {
-        RunOutcome::Completed if strict && !(done.surveyed && done.view.unattributed.is_empty()) => Exit::Strict,
-        outcome => Exit::of(outcome),
-    }
-}
-
-fn request(args: &RunArgs, common: &Common, manner: Manner) -> Request {
+fn request(args: &RunArgs, common: &Common) -> Request {
     Request {
         common: common.clone(),
         origin: origin(&args.session),
         text: None,
         select: args.select.clone(),
         allow_dirty: args.allow_dirty,
-        detached: args.background.detached,
         retries: None,
-        manner,
     }
 }
 
@@ -216,7 +177,7 @@ fn request(args: &RunArgs, common: &Common, manner: Manner) -> Request {
 const IDLE_THREADS: Duration = Duration::from_secs(1);
 
 /// Finds everything good, then runs the session to its end.
-pub fn execute(request: &Request) -> Result<Done, Failure> {
+pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
     let (session, mut repository) = load(request)?;
     let clock = Clock::start();
@@ -235,9 +196,8 @@ pub fn execute(request: &Request) -> Result<Done, Failure> {
     if let Err(error) = run_dir.keep_origin(file.as_deref(), request.retries.as_ref()) {
         tracing::warn!(%error, "`supervise retry` will have to be told the session file");
     }
-    let (earlier, entries, detached) = (None, Vec::new(), request.detached);
-    let prepared = Prepared { session, repository, hold, clock, run, run_dir, earlier, entries, detached };
-    supervise(prepared, &request.manner)
+    let (earlier, entries) = (None, Vec::new());
+    supervise(Prepared { session, repository, hold, clock, run, run_dir, earlier, entries }, manner)
 }
 
 /// The right to supervise; `what` says what for.
@@ -263,14 +223,12 @@ pub(super) struct Prepared {
     pub(super) earlier: Option<Earlier>,
     /// What has happened before.
     pub(super) entries: Vec<Entry>,
-    /// Is the terminal to be left when the run is open?
-    pub(super) detached: bool,
 }
 
 /// Runs it to its end.
 pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
-    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries, detached } = prepared;
+    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries } = prepared;
     let workspace = repository.workspace().to_owned();
     let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
     if facts.identity.is_none() {
@@ -290,7 +248,7 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
         display.recall(&entry.record);
     }
     drop(entries);
-    if detached {
+    if manner.detached {
         display.leave_for(run_dir.output());
     }
     let hooks = hooks_of(manner, &session, &run, &run_dir, &workspace);
@@ -405,15 +363,11 @@ pub(super) fn from_here(repository: &Repository) -> (String, String) {
 pub fn print(done: &Done, format: RunFormat) {
     let text = match format {
         RunFormat::Human => report::report(&done.view, &done.setting, done.ended),
-        RunFormat::Json => {
-            let document = json::run(&done.view, &done.setting, done.ended);
-            serde_json::to_string_pretty(&document).map(|text| text + "\n").unwrap_or_default()
-        }
+        RunFormat::Json => look::pretty(&json::run(&done.view, &done.setting, done.ended)),
         RunFormat::Jsonl => return, // every record was written as it happened
     };
-    let mut out = std::io::stdout().lock();
     // A reader that has gone away does not change how the run went.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    look::print(text);
 }
 
 /// Looks for the agent programs that the session needs before anything is started. Other commands

@@ -2,15 +2,14 @@
 //!
 //! Invariant: `list` changes nothing; `prune` never touches the newest run or one that goes on.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::look::{pretty, print};
+use super::look::{LookError, pretty, print, repository};
 use super::salvage::bare_setting;
 use super::{Common, Exit, Failure, Format};
 use crate::core::moment::Moment;
 use crate::host::clock::Clock;
-use crate::host::git::{GitError, Repository};
+use crate::host::git::Repository;
 use crate::host::past::Runs;
 use crate::host::prune::{self, Listed, Old, PruneError};
 use crate::host::state::{Hold, StateError};
@@ -73,9 +72,6 @@ Examples:
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum RunsError {
     #[error(transparent)]
-    #[diagnostic(help("run it inside a git repository, or name one with -C DIR"))]
-    Repository(GitError),
-    #[error(transparent)]
     #[diagnostic(help("they lie in .git/supervise/runs; what was removed so far is gone, the rest is as it was"))]
     Prune(PruneError),
     #[error(transparent)]
@@ -84,26 +80,20 @@ enum RunsError {
 }
 
 pub fn run(args: &RunsArgs, common: &Common) -> Result<Exit, Failure> {
+    let repository = repository(common).map_err(LookError::fail)?;
+    let runs = Runs::of(repository.common_dir());
     let done = match &args.verb {
-        Verb::List(args) => list(args, common),
-        Verb::Prune(args) => prune(args, common),
+        Verb::List(args) => list(args, &repository, &runs),
+        Verb::Prune(args) => prune(args, &repository, &runs),
     };
     done.map(|()| Exit::Success).map_err(|error| Failure::new(Exit::Unusable, error))
 }
 
-fn open(common: &Common) -> Result<(Repository, Runs), RunsError> {
-    let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-    let repository = Repository::open(&directory).map_err(RunsError::Repository)?;
-    let runs = Runs::of(repository.common_dir());
-    Ok((repository, runs))
-}
-
-fn list(args: &ListArgs, common: &Common) -> Result<(), RunsError> {
-    let (repository, runs) = open(common)?;
-    let listed = prune::list(&repository, &runs).map_err(RunsError::Prune)?;
+fn list(args: &ListArgs, repository: &Repository, runs: &Runs) -> Result<(), RunsError> {
+    let listed = prune::list(repository, runs).map_err(RunsError::Prune)?;
     let views: Vec<ListedView> = listed.iter().map(view).collect();
     print(match args.format {
-        Format::Human => table(&views, &bare_setting(&repository)),
+        Format::Human => table(&views, &bare_setting(repository)),
         Format::Json => pretty(&document(&views)),
     });
     Ok(())
@@ -123,8 +113,7 @@ fn salvage(listed: &Listed) -> usize {
     attempts.len()
 }
 
-fn prune(args: &PruneArgs, common: &Common) -> Result<(), RunsError> {
-    let (repository, runs) = open(common)?;
+fn prune(args: &PruneArgs, repository: &Repository, runs: &Runs) -> Result<(), RunsError> {
     // A run that starts or is taken up again waits; beside one that goes on, the others can go.
     let who = format!("process {}, removing old runs", std::process::id());
     let hold = (!args.dry_run && runs.root().exists()).then(|| Hold::take(repository.common_dir(), &who));
@@ -133,8 +122,8 @@ fn prune(args: &PruneArgs, common: &Common) -> Result<(), RunsError> {
     }
     let than = args.older_than.unwrap_or(if args.keep.is_some() { Duration::ZERO } else { AGE });
     let old = Old { than, keep: args.keep.unwrap_or(0) };
-    let all = prune::list(&repository, &runs).map_err(RunsError::Prune)?;
-    let chosen = prune::old(&all, &runs, old, Clock::start().wall());
+    let all = prune::list(repository, runs).map_err(RunsError::Prune)?;
+    let chosen = prune::old(&all, runs, old, Clock::start().wall());
     let (mut removed, mut held_back) = (Vec::new(), Vec::new());
     for listed in chosen {
         let told = PrunedRun { run: listed.run.to_string(), bytes: listed.bytes, salvage: salvage(listed) };
@@ -143,16 +132,16 @@ fn prune(args: &PruneArgs, common: &Common) -> Result<(), RunsError> {
             continue;
         }
         if !args.dry_run {
-            prune::remove(&repository, &runs, listed).map_err(RunsError::Prune)?;
+            prune::remove(repository, runs, listed).map_err(RunsError::Prune)?;
         }
         removed.push(told);
     }
     if !args.dry_run {
-        prune::finish(&runs).map_err(RunsError::Prune)?;
+        prune::finish(runs).map_err(RunsError::Prune)?;
     }
     let pruned = Pruned::new(args.dry_run, removed, held_back);
     print(match args.format {
-        Format::Human => pruned.text(&bare_setting(&repository).supervise()),
+        Format::Human => pruned.text(&bare_setting(repository).supervise()),
         Format::Json => pretty(&pruned),
     });
     Ok(())

@@ -5,14 +5,13 @@
 //! goes on.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::look::{pretty, print};
+use super::look::{LookError, pretty, print, repository};
 use super::patch::{Wanted, print_patch};
 use super::progress::{palette_for, report_width};
 use super::run::from_here;
@@ -110,9 +109,6 @@ Examples:
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum SalvageError {
-    #[error(transparent)]
-    #[diagnostic(help("run it inside a git repository, or name one with -C DIR"))]
-    Repository(GitError),
     #[error("kept work cannot be read")]
     #[diagnostic(help("`git for-each-ref refs/supervise` should say more"))]
     Git(#[source] GitError),
@@ -153,12 +149,13 @@ impl SalvageError {
 }
 
 pub fn run(args: &SalvageArgs, common: &Common) -> Result<Exit, Failure> {
-    let done = match &args.verb {
-        Verb::List(args) => list(args, common),
-        Verb::Show(args) => show(args, common),
-        Verb::Apply(args) => apply(args, common),
-        Verb::Drop(args) => drop_work(args, common),
-    };
+    let repository = repository(common).map_err(LookError::fail)?;
+    let done = Salvage::of(repository).and_then(|salvage| match &args.verb {
+        Verb::List(args) => list(args, &salvage),
+        Verb::Show(args) => show(args, &salvage),
+        Verb::Apply(args) => apply(args, salvage),
+        Verb::Drop(args) => drop_work(args, &salvage),
+    });
     done.map(|()| Exit::Success).map_err(SalvageError::fail)
 }
 
@@ -170,9 +167,7 @@ struct Salvage {
 }
 
 impl Salvage {
-    fn at(common: &Common) -> Result<Self, SalvageError> {
-        let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-        let repository = Repository::open(&directory).map_err(SalvageError::Repository)?;
+    fn of(repository: Repository) -> Result<Self, SalvageError> {
         let kept = salvage::list(&repository, &Runs::of(repository.common_dir())).map_err(SalvageError::Git)?;
         let setting = bare_setting(&repository);
         Ok(Self { repository, kept, setting })
@@ -188,7 +183,7 @@ impl Salvage {
 
     fn help(&self, text: &str) -> String {
         if self.kept.is_empty() {
-            return "nothing is kept".to_owned();
+            return "nothing is: every attempt completed, or its work was dropped (`supervise status`)".to_owned();
         }
         let names: Vec<String> = self.kept.iter().map(|kept| name(&kept.id)).collect();
         let agents = self.kept.iter().map(|kept| kept.id.agent.as_str());
@@ -256,8 +251,7 @@ pub(super) fn lines_of(paths: &[PatchPath]) -> Lines {
     lines
 }
 
-fn list(args: &ListArgs, common: &Common) -> Result<(), SalvageError> {
-    let salvage = Salvage::at(common)?;
+fn list(args: &ListArgs, salvage: &Salvage) -> Result<(), SalvageError> {
     let views = salvage.views()?;
     print(match args.format {
         Format::Human => documents::salvage(&views, &salvage.setting, &salvage.setting.supervise()),
@@ -271,8 +265,7 @@ struct Paths {
     paths: Vec<PathDocument>,
 }
 
-fn show(args: &ShowArgs, common: &Common) -> Result<(), SalvageError> {
-    let salvage = Salvage::at(common)?;
+fn show(args: &ShowArgs, salvage: &Salvage) -> Result<(), SalvageError> {
     let kept = salvage.find(&args.work)?;
     let patch = salvage.patch(kept)?;
     if args.format == Format::Json {
@@ -289,8 +282,7 @@ fn work(kept: &Kept) -> Work {
     Work::of(&kept.run, &kept.id, &kept.commit)
 }
 
-fn apply(args: &ApplyArgs, common: &Common) -> Result<(), SalvageError> {
-    let mut salvage = Salvage::at(common)?;
+fn apply(args: &ApplyArgs, mut salvage: Salvage) -> Result<(), SalvageError> {
     let kept = salvage.find(&args.work)?.clone();
     // Nobody may start a run while files are being written.
     let who = format!("process {}, applying kept work", std::process::id());
@@ -335,13 +327,14 @@ fn told(salvage: &Salvage, kept: &Kept, applied: &Applied) -> String {
         lines.extend(paths.iter().map(|path| format!("  {label:9}  {path}")));
     }
     let command = format!("{} salvage drop {}/{}", salvage.setting.supervise(), kept.run, name(&kept.id));
-    lines
-        .push(format!("Nothing is committed: {} diff; when it is not needed any more: {command}", salvage.setting.git));
+    lines.push(format!(
+        "Nothing is committed: {} status; when it is not needed any more: {command}",
+        salvage.setting.git
+    ));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-fn drop_work(args: &DropArgs, common: &Common) -> Result<(), SalvageError> {
-    let salvage = Salvage::at(common)?;
+fn drop_work(args: &DropArgs, salvage: &Salvage) -> Result<(), SalvageError> {
     let now = Clock::start().wall();
     let chosen: Vec<&Kept> = match args.older_than {
         Some(age) => salvage.kept.iter().filter(|kept| kept.is_older_than(age, now)).collect(),

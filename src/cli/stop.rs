@@ -2,7 +2,7 @@
 //!
 //! Whatever was changed is kept aside as at every other end; who was stopped is not tried again.
 
-use super::look::{Look, LookError, RunArg, State, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, SomeAgents, State, pretty, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::steer::Stop;
@@ -13,12 +13,8 @@ use crate::render::text::some_of;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct StopArgs {
-    /// The agents
-    #[arg(value_name = "ID")]
-    pub agents: Vec<String>,
-    /// The same
-    #[arg(long = "id", value_name = "ID", hide_short_help = true)]
-    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub agents: SomeAgents,
     /// The whole run, as by Ctrl-C in its terminal
     #[arg(long, conflicts_with_all = ["agents", "ids"])]
     pub all: bool,
@@ -29,10 +25,7 @@ pub struct StopArgs {
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -54,9 +47,9 @@ enum StopError {
 }
 
 pub fn run(args: &StopArgs, common: &Common) -> Result<Exit, Failure> {
-    let look = Look::at(common, &args.run).map_err(LookError::fail)?;
+    let look = Look::at(common, &args.about.run).map_err(LookError::fail)?;
     let state = look.state().map_err(LookError::fail)?;
-    if !args.all && args.agents.is_empty() && args.ids.is_empty() {
+    if !args.all && args.agents.is_empty() {
         let help = whom(&look, &state);
         return Err(Failure::new(Exit::Invalid, StopError::Nobody { help }));
     }
@@ -70,10 +63,9 @@ fn stop(args: &StopArgs, look: &Look, state: &State) -> Result<(), LookError> {
         (_, true) => Stop::AtOnce,
         _ => Stop::Orderly,
     };
-    let named = args.agents.iter().chain(&args.ids).map(|id| agent_id(id, &state.view));
-    let agents = if args.all { None } else { Some(named.collect::<Result<_, _>>()?) };
+    let agents = if args.all { None } else { Some(args.agents.of(&state.view)?) };
     if let Reply::Stopping { agents } = look.wish(&Request::Stop { agents, how })? {
-        print(match args.format {
+        print(match args.about.format {
             Format::Human => steer::stopped(&agents, args.all, &look.commands),
             Format::Json => pretty(&steer::stopped_document(&agents, &look.run)),
         });

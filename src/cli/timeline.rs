@@ -2,7 +2,7 @@
 //!
 //! Invariant: it needs nothing but the journal, and changes nothing.
 
-use super::look::{Look, LookError, RunArg, print};
+use super::look::{AboutRun, Look, LookError, print};
 use super::records::{Records, Waited};
 use super::{Common, Exit, Failure, Format};
 use crate::journal::{Entry, Header, event_line};
@@ -16,10 +16,7 @@ pub struct TimelineArgs {
     #[arg(long, short)]
     pub follow: bool,
     #[command(flatten)]
-    pub run: RunArg,
-    /// Lines for people, or every record as one line of JSON
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -29,14 +26,14 @@ Examples:
   supervise timeline --format json | jq 'select(.kind == \"agent_ended\")'";
 
 pub fn run(args: &TimelineArgs, common: &Common) -> Result<Exit, Failure> {
-    let look = Look::at(common, &args.run).map_err(LookError::fail)?;
+    let look = Look::at(common, &args.about.run).map_err(LookError::fail)?;
     tell(args, &look).map_err(LookError::fail)?;
     Ok(Exit::Success)
 }
 
 fn tell(args: &TimelineArgs, look: &Look) -> Result<(), LookError> {
     let mut records = Records::open(look, args.follow)?;
-    let mut teller = Teller::new(args.format, look, &records.header);
+    let mut teller = Teller::new(args.about.format, look, &records.header);
     loop {
         let entries = records.more()?;
         if entries.is_empty() && records.wait(None)? == Waited::Over {

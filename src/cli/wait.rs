@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::look::{Look, LookError, RunArg, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, SomeAgents, pretty, print};
 use super::records::{Records, Waited};
 use super::{Common, Exit, Failure, Format, look};
-use crate::core::ids::{AgentId, RunId};
+use crate::core::ids::AgentId;
 use crate::core::lifecycle::State;
 use crate::core::record::{Fact, RunOutcome};
 use crate::core::view::RunView;
@@ -19,20 +19,13 @@ use crate::render::{json, steer};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct WaitArgs {
-    /// Only for these agents
-    #[arg(value_name = "ID")]
-    pub agents: Vec<String>,
-    /// The same
-    #[arg(long = "id", value_name = "ID", hide_short_help = true)]
-    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub agents: SomeAgents,
     /// Wait no longer than this: `90s`, `1h 30m`, or seconds
     #[arg(long, value_name = "DURATION", value_parser = span)]
     pub timeout: Option<Duration>,
     #[command(flatten)]
-    pub run: RunArg,
-    /// How to print how it ended
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -48,9 +41,6 @@ enum WaitError {
     #[error("still running after {}", limit(*.after))]
     #[diagnostic(help("`supervise status` shows what is left"))]
     Late { after: Duration },
-    #[error("run {run} was cut off: its supervisor is gone")]
-    #[diagnostic(help("`supervise status` shows how far it came"))]
-    CutOff { run: RunId },
 }
 
 /// A duration as the session file has them.
@@ -62,16 +52,14 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 pub fn run(args: &WaitArgs, common: &Common) -> Result<Exit, Failure> {
-    let look = Look::at(common, &args.run).map_err(LookError::fail)?;
+    let look = Look::at(common, &args.about.run).map_err(LookError::fail)?;
     let (agents, ended) = wait(args, &look).map_err(LookError::fail)?;
     let exit = match ended {
         Ended::Run(outcome) => Exit::of(outcome),
         Ended::Agents(true) => Exit::Success,
         Ended::Agents(false) => Exit::AgentsFailed,
         Ended::Late(after) => return Err(Failure::new(Exit::TimedOut, WaitError::Late { after })),
-        Ended::CutOff => {
-            return Err(Failure::new(Exit::Unusable, WaitError::CutOff { run: look.run.clone() }));
-        }
+        Ended::CutOff => return Err(LookError::CutOff { run: look.run.clone() }.fail()),
     };
     tell(args, &look, &agents).map_err(LookError::fail)?;
     Ok(exit)
@@ -101,7 +89,7 @@ fn wait(args: &WaitArgs, look: &Look) -> Result<(Vec<AgentId>, Ended), LookError
                     outcome = None;
                     ends.retain(|agent, _| !reopened.contains(agent));
                 }
-                Fact::RunOpened(_) if agents.is_none() => agents = Some(named(args, look)?),
+                Fact::RunOpened(_) if agents.is_none() => agents = Some(args.agents.of(&look.state()?.view)?),
                 _ => {}
             }
         }
@@ -130,18 +118,12 @@ fn wait(args: &WaitArgs, look: &Look) -> Result<(Vec<AgentId>, Ended), LookError
     }
 }
 
-/// The agents that are waited for; none: the run.
-fn named(args: &WaitArgs, look: &Look) -> Result<Vec<AgentId>, LookError> {
-    let state = look.state()?;
-    args.agents.iter().chain(&args.ids).map(|id| agent_id(id, &state.view)).collect()
-}
-
 /// Says how it ended.
 fn tell(args: &WaitArgs, look: &Look, agents: &[AgentId]) -> Result<(), LookError> {
     let look::State { past, life, view, setting } = look.state()?;
     let wanted = |id: &AgentId| agents.is_empty() || agents.contains(id);
     let shown = RunView { agents: view.agents.iter().filter(|a| wanted(&a.id)).cloned().collect(), ..view };
-    print(match args.format {
+    print(match args.about.format {
         Format::Human if agents.is_empty() => steer::ended(&shown, &look.commands),
         Format::Human => steer::agents_ended(&shown, &setting),
         Format::Json => pretty(&json::run(&shown, &setting, past.until(&life))),

@@ -85,6 +85,26 @@ fn a_session_from_standard_input_runs_in_the_background_too() {
 }
 
 #[test]
+fn what_is_taken_up_or_tried_again_goes_on_without_a_terminal_too() {
+    let repo = TestRepo::new();
+    let run = Run::start(&repo, &two(&repo), "api");
+    run.kill();
+    let opened = supervise(&repo, &["resume", "--detach"]).expect(0);
+    assert!(opened.stdout.contains(" is open: looked-at, 2 agents\n"), "{}", opened.stdout);
+    assert_eq!(opened.stderr, "");
+    supervise(&repo, &["resume", "--detach"]).expect(3);
+    let early = supervise(&repo, &["retry"]).expect(3);
+    assert!(early.stderr.contains("goes on") && early.stderr.contains("`supervise wait`"), "{}", early.stderr);
+    go(&repo);
+    supervise(&repo, &["wait"]).expect(1);
+    let again = supervise(&repo, &["retry", "--detach", "--format", "json"]).expect(0).json();
+    supervise(&repo, &["wait"]).expect(1);
+    let json = supervise(&repo, &["status", "--format", "json"]).expect(0).json();
+    assert_eq!((&json["run"], json["agents"].as_array().unwrap().len()), (&again["run"], 1));
+    repo.assert_no_survivors();
+}
+
+#[test]
 fn waiting_for_what_is_over_or_cut_off_ends() {
     let repo = TestRepo::new();
     let run = Run::start(&repo, &two(&repo), "api");

@@ -170,6 +170,9 @@ fn a_dead_run_can_be_cleared() {
     assert_eq!(repo.subjects(), ["feat(a): a"]);
     let again = Ended::of(&repo.supervise().arg("reset").output().unwrap()).expect(0);
     assert!(again.stdout.contains("nothing to clear"), "{}", again.stdout);
+    let json = repo.supervise().args(["reset", "--format", "json"]).output().unwrap();
+    let json = Ended::of(&json).expect(0).json();
+    assert_eq!(json["state"], "INTERRUPTED");
     // What is cleared can be taken up all the same.
     resume(&repo, &[]).expect(0);
     assert_eq!(repo.subjects(), ["feat(a): a", "feat(b): b", "feat(c): c"]);
