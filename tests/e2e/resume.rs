@@ -310,7 +310,7 @@ fn a_supervisor_that_dies_anywhere_leaves_a_run_that_goes_on_to_the_same_end() {
     // Most of the time one waits for processes; a few at once.
     let (points, last) = (Mutex::new(points), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..if all { 6 } else { 2 } {
+        for _ in 0..if all { 12 } else { 2 } {
             scope.spawn(|| {
                 loop {
                     let point = points.lock().unwrap().next().unwrap();
