@@ -149,8 +149,9 @@ fn resume() -> Duration {
 
 /// As if the agent had been let write for a long time.
 fn lengthen(journal: &Path) {
-    let (mut journal, replay) = Journal::reopen(journal).unwrap();
-    let last = replay.entries.last().unwrap();
+    let mut last = None;
+    let (mut journal, _) = Journal::reopen(journal, |entry| last = Some(entry)).unwrap();
+    let last = last.unwrap();
     let id = AttemptId { agent: AgentId::new("a0").unwrap(), attempt: Attempt::FIRST };
     let record = |n: usize| {
         let path = RepoPath::new(format!("some/directory/file-{}", n % PATHS).as_bytes()).unwrap();

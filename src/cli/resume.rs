@@ -117,9 +117,9 @@ pub(super) fn prepare(arg: &RunArg, common: &Common, then: Then) -> Result<Prepa
     }
     let left = taken.left(&dir);
     let clock = Clock::resume(taken.header.created, taken.last);
-    let TakenUp { journal, supervisor, session, entries, .. } = taken;
+    let TakenUp { journal, supervisor, session, told, .. } = taken;
     let earlier = Some(Earlier { journal, supervisor, left, closes: then == Then::Close });
-    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, entries })
+    Ok(Prepared { session, repository, hold, clock, run, run_dir: dir, earlier, told })
 }
 
 /// The run's commits go to the branch that it was begun on.

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
 use crate::core::moment::Moment;
-use crate::core::record::{Layers, RunOutcome};
+use crate::core::record::{Layers, Record, RunOutcome};
 use crate::core::view::RunView;
 use crate::host::cgroup;
 use crate::host::clock::{self, Clock};
@@ -21,7 +21,6 @@ use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
 use crate::host::process;
 use crate::host::salvage;
 use crate::host::state::{Hold, RunDir, StateError};
-use crate::journal::Entry;
 use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, report};
 use crate::runner::{self, RunnerError};
@@ -196,8 +195,8 @@ pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
     if let Err(error) = run_dir.keep_origin(file.as_deref(), request.retries.as_ref()) {
         tracing::warn!(%error, "`supervise retry` will have to be told the session file");
     }
-    let (earlier, entries) = (None, Vec::new());
-    supervise(Prepared { session, repository, hold, clock, run, run_dir, earlier, entries }, manner)
+    let (earlier, told) = (None, Vec::new());
+    supervise(Prepared { session, repository, hold, clock, run, run_dir, earlier, told }, manner)
 }
 
 /// The right to supervise; `what` says what for.
@@ -222,13 +221,13 @@ pub(super) struct Prepared {
     pub(super) run_dir: RunDir,
     pub(super) earlier: Option<Earlier>,
     /// What has happened before.
-    pub(super) entries: Vec<Entry>,
+    pub(super) told: Vec<Record>,
 }
 
 /// Runs it to its end.
 pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Failure> {
     let unusable = |e: RunError| Failure::new(Exit::Unusable, e);
-    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, entries } = prepared;
+    let Prepared { session, mut repository, hold, clock, run, run_dir, earlier, told } = prepared;
     let workspace = repository.workspace().to_owned();
     let facts = repository.facts().map_err(|e| unusable(RunError::Status(e)))?;
     if facts.identity.is_none() {
@@ -244,10 +243,10 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
     }
     let setting = setting(&session, &repository, &clock, notes);
     let mut display = Display::new(setting.clone(), session.plan.clone(), manner, clock, &workspace);
-    for entry in &entries {
-        display.recall(&entry.record);
+    for record in &told {
+        display.recall(record);
     }
-    drop(entries);
+    drop(told);
     if manner.detached {
         display.leave_for(run_dir.output());
     }

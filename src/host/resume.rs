@@ -18,7 +18,7 @@ use super::state::RunDir;
 use crate::core::change::Change;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::record::ProcessId;
+use crate::core::record::{Fact, ProcessId, Record};
 use crate::core::supervisor::{Supervisor, Unsettled};
 use crate::journal::{Entry, Header, Journal};
 use crate::session::Session;
@@ -55,7 +55,8 @@ pub struct TakenUp {
     pub session: Session,
     /// When its last record was written.
     pub last: Moment,
-    pub entries: Vec<Entry>,
+    /// What has happened, without what nobody is told of: of that there may be very much.
+    pub told: Vec<Record>,
 }
 
 /// An attempt whose work is not settled.
@@ -70,13 +71,18 @@ pub struct Left {
 impl TakenUp {
     /// Reads what is kept in the run's directory.
     pub fn read(dir: &RunDir) -> Result<Self, ResumeError> {
-        let (journal, replay) = Journal::reopen(&dir.journal()).map_err(PastError::from)?;
-        let run = replay.header.run.to_string();
+        let run = dir.path().file_name().unwrap_or_default().display().to_string();
         let plan = past::read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: run.clone() })?.plan;
         let mut supervisor = Supervisor::new(plan.clone());
-        for entry in &replay.entries {
-            supervisor.apply(&entry.record);
-        }
+        let (mut last, mut told) = (Moment::ZERO, Vec::new());
+        let each = |Entry { record, .. }| {
+            supervisor.apply(&record);
+            last = record.at;
+            if !matches!(record.fact, Fact::Wrote { .. } | Fact::Sampled { .. } | Fact::LockWatched { .. }) {
+                told.push(record);
+            }
+        };
+        let (journal, extent) = Journal::reopen(&dir.journal(), each).map_err(PastError::from)?;
         if supervisor.view().is_none() {
             return Err(PastError::NotOpened { run }.into());
         }
@@ -88,8 +94,7 @@ impl TakenUp {
         let path = dir.launches();
         let text = read(&path)?.ok_or(ResumeError::NoLaunches { run })?;
         let session = kept::read(&text, plan, source).map_err(|source| ResumeError::Launches { path, source })?;
-        let last = replay.entries.last().map_or(Moment::ZERO, |entry| entry.record.at);
-        Ok(Self { header: replay.header, journal, supervisor, session, last, entries: replay.entries })
+        Ok(Self { header: extent.header, journal, supervisor, session, last, told })
     }
 
     /// Processes that were not seen to end.

@@ -4,17 +4,17 @@
 //! checksum (CRC-32, IEEE 802.3) covers every byte before `,"crc"`. JSON escapes control characters,
 //! so no text of an agent can end a line.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer as _, VariantAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer as _};
+use serde::de::{MapAccess, VariantAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
-use super::wire::{Out, Wire as _, via};
+use super::wire::{In, Out, Wire as _, via};
 use crate::core::ids::RunId;
-use crate::core::moment::Moment;
 use crate::core::record::{Fact, Record};
 
 /// The format that is written here, and the newest that is read.
@@ -65,18 +65,6 @@ pub struct Entry {
     /// When it was written down, by the wall clock; whole milliseconds.
     pub at: Timestamp,
     pub record: Record,
-}
-
-/// The part of a record's line that is not the fact's.
-#[derive(Deserialize)]
-struct Place<'a> {
-    seq: u64,
-    #[serde(with = "via")]
-    at: Timestamp,
-    #[serde(with = "via")]
-    t: Moment,
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
 }
 
 const SEAL: usize = r#","crc":"00000000"}"#.len();
@@ -191,22 +179,54 @@ pub(super) fn read_header(line: &[u8]) -> FirstLine {
 
 /// Reads a sound line.
 pub(super) fn read_record(line: &[u8]) -> Result<Entry, serde_json::Error> {
-    let place: Place<'_> = serde_json::from_slice(line)?;
-    let fact = Fact::from_wire(Tagged { kind: &place.kind, line })?;
-    Ok(Entry { seq: place.seq, at: place.at, record: Record { at: place.t, fact } })
+    let mut input = serde_json::Deserializer::from_slice(line);
+    let entry = input.deserialize_map(Line)?;
+    input.end()?;
+    Ok(entry)
 }
 
-/// A line as an enum of serde: its kind is the variant, and the whole line holds the variant's
+/// A record's line, read in one go: its place in the journal, and then the fact's fields.
+struct Line;
+
+impl<'de> Visitor<'de> for Line {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record that begins with seq, at, t and kind")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let seq = next(&mut map, "seq")?;
+        let In(at) = next(&mut map, "at")?;
+        let In(t) = next(&mut map, "t")?;
+        let kind = next(&mut map, "kind")?;
+        let fact = Fact::from_wire(Tagged { kind, fields: map })?;
+        Ok(Entry { seq, at, record: Record { at: t, fact } })
+    }
+}
+
+/// The value of this key, which comes next; what is not known here may stand before it.
+fn next<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A, key: &'static str) -> Result<T, A::Error> {
+    while let Some(found) = map.next_key::<&str>()? {
+        if found == key {
+            return map.next_value();
+        }
+        map.next_value::<IgnoredAny>()?;
+    }
+    Err(de::Error::missing_field(key))
+}
+
+/// The rest of a line as an enum of serde: its kind is the variant, and what follows are the variant's
 /// fields. (An internally tagged enum would first copy every line into a tree of values.)
-struct Tagged<'a> {
-    kind: &'a str,
-    line: &'a [u8],
+struct Tagged<'de, A> {
+    kind: &'de str,
+    fields: A,
 }
 
-impl<'de> Deserializer<'de> for Tagged<'de> {
-    type Error = serde_json::Error;
+impl<'de, A: MapAccess<'de>> Deserializer<'de> for Tagged<'de, A> {
+    type Error = A::Error;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
         visitor.visit_enum(self)
     }
 
@@ -216,34 +236,34 @@ impl<'de> Deserializer<'de> for Tagged<'de> {
     }
 }
 
-impl<'de> EnumAccess<'de> for Tagged<'de> {
-    type Error = serde_json::Error;
-    type Variant = Fields<'de>;
+impl<'de, A: MapAccess<'de>> EnumAccess<'de> for Tagged<'de, A> {
+    type Error = A::Error;
+    type Variant = Fields<A>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Fields<'de>), Self::Error> {
-        let kind: StrDeserializer<'de, serde_json::Error> = self.kind.into_deserializer();
-        Ok((seed.deserialize(kind)?, Fields(self.line)))
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Fields<A>), A::Error> {
+        let kind: StrDeserializer<'de, A::Error> = self.kind.into_deserializer();
+        Ok((seed.deserialize(kind)?, Fields(self.fields)))
     }
 }
 
-struct Fields<'a>(&'a [u8]);
+struct Fields<A>(A);
 
-impl<'de> VariantAccess<'de> for Fields<'de> {
-    type Error = serde_json::Error;
+impl<'de, A: MapAccess<'de>> VariantAccess<'de> for Fields<A> {
+    type Error = A::Error;
 
-    fn unit_variant(self) -> Result<(), Self::Error> {
-        Err(serde::de::Error::custom("a fact has fields"))
+    fn unit_variant(self) -> Result<(), A::Error> {
+        Err(de::Error::custom("a fact has fields"))
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Self::Error> {
-        seed.deserialize(&mut serde_json::Deserializer::from_slice(self.0))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, A::Error> {
+        seed.deserialize(MapAccessDeserializer::new(self.0))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, _visitor: V) -> Result<V::Value, Self::Error> {
-        Err(serde::de::Error::custom("a fact has named fields"))
+    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, _visitor: V) -> Result<V::Value, A::Error> {
+        Err(de::Error::custom("a fact has named fields"))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Self::Error> {
-        serde_json::Deserializer::from_slice(self.0).deserialize_map(visitor)
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self.0)
     }
 }

@@ -21,7 +21,7 @@ mod write;
 pub use follow::Follow;
 pub use line::{Entry, Header, MAX_LINE, VERSION, event_line};
 pub use plan::{KeptPlan, PLAN_VERSION, PlanError, read_plan, write_plan};
-pub use read::{Replay, Torn, read};
+pub use read::{Extent, Replay, Torn, read, read_each};
 pub use write::{Appended, Committed, Journal, SyncPoint, Synced};
 
 use std::io;

@@ -31,8 +31,27 @@ pub struct Torn {
     pub offset: u64,
 }
 
+/// What a journal holds beside its entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub header: Header,
+    /// How many entries there are.
+    pub entries: u64,
+    /// As in [`Replay`].
+    pub len: u64,
+    pub torn: Option<Torn>,
+}
+
 /// Reads the whole journal at `path`. The file is not changed.
 pub fn read(path: &Path) -> Result<Replay, JournalError> {
+    let mut entries = Vec::new();
+    let Extent { header, len, torn, .. } = read_each(path, |entry| entries.push(entry))?;
+    Ok(Replay { header, entries, len, torn })
+}
+
+/// Reads the whole journal at `path`, and gives each entry away as soon as it is read: a long one need not be in
+/// memory as a whole. The file is not changed.
+pub fn read_each(path: &Path, mut each: impl FnMut(Entry)) -> Result<Extent, JournalError> {
     let failed = |source| JournalError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut lines = Lines { input: BufReader::with_capacity(1 << 18, file), buffer: Vec::new() };
@@ -41,7 +60,7 @@ pub fn read(path: &Path) -> Result<Replay, JournalError> {
         Some(first) if first.ended => (header(path, first.text)?, first.text.len() as u64 + 1),
         _ => return Err(JournalError::NoHeader { path: path.to_owned() }),
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries = 0;
     let mut number = 1;
     while let Some(line) = lines.next().map_err(failed)? {
         number += 1;
@@ -53,21 +72,22 @@ pub fn read(path: &Path) -> Result<Replay, JournalError> {
             if damaged {
                 return Err(JournalError::Damaged { path: path.to_owned(), line: number });
             }
-            return Ok(Replay { header, entries, len, torn: Some(Torn { offset: len }) });
+            return Ok(Extent { header, entries, len, torn: Some(Torn { offset: len }) });
         }
         let entry = line::read_record(line.text).map_err(|source| JournalError::Unreadable {
             path: path.to_owned(),
             line: number,
             source,
         })?;
-        let expected = entries.len() as u64 + 1;
-        if entry.seq != expected {
-            return Err(JournalError::Gap { path: path.to_owned(), line: number, expected, found: entry.seq });
+        entries += 1;
+        if entry.seq != entries {
+            let (expected, found) = (entries, entry.seq);
+            return Err(JournalError::Gap { path: path.to_owned(), line: number, expected, found });
         }
         len += line.text.len() as u64 + 1;
-        entries.push(entry);
+        each(entry);
     }
-    Ok(Replay { header, entries, len, torn: None })
+    Ok(Extent { header, entries, len, torn: None })
 }
 
 pub(super) fn header(path: &Path, text: &[u8]) -> Result<Header, JournalError> {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 
 use super::line::{self, Header};
-use super::read::{self, Replay};
+use super::read::{self, Extent};
 use super::{Entry, JournalError};
 use crate::core::record::Record;
 
@@ -79,17 +79,16 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens the journal of an earlier run to go on with it, and gives back what it holds. A torn
+    /// Opens the journal of an earlier run to go on with it, and gives away each entry that it holds. A torn
     /// tail is cut off the file.
-    pub fn reopen(path: &Path) -> Result<(Self, Replay), JournalError> {
-        let replay = read::read(path)?;
+    pub fn reopen(path: &Path, each: impl FnMut(Entry)) -> Result<(Self, Extent), JournalError> {
+        let extent = read::read_each(path, each)?;
         let failed = |source| JournalError::Write { path: path.to_owned(), source };
         let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
-        if replay.torn.is_some() {
-            file.set_len(replay.len).and_then(|()| file.sync_all()).map_err(failed)?;
+        if extent.torn.is_some() {
+            file.set_len(extent.len).and_then(|()| file.sync_all()).map_err(failed)?;
         }
-        let next = replay.entries.last().map_or(1, |e| e.seq + 1);
-        Ok((Self::over(path, file, next, replay.len), replay))
+        Ok((Self::over(path, file, extent.entries + 1, extent.len), extent))
     }
 
     fn over(path: &Path, file: File, next_seq: u64, len: u64) -> Self {
@@ -267,8 +266,8 @@ mod tests {
         (&*journal.file).write_all(b"{\"seq\":1,\"at\"").unwrap();
         let records = [Record { at: Moment(0), fact: Fact::PhaseOpened { phase: 0 } }];
         drop(journal);
-        let (mut journal, replay) = Journal::reopen(&path).unwrap();
-        assert_eq!((replay.entries.len(), replay.torn.is_some()), (0, true));
+        let (mut journal, extent) = Journal::reopen(&path, drop).unwrap();
+        assert_eq!((extent.entries, extent.torn.is_some()), (0, true));
         assert_eq!(std::fs::read(&path).unwrap(), sound);
         let _ = journal.append(&records, (), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(read::read(&path).unwrap().entries.len(), 1);
