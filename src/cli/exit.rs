@@ -54,7 +54,7 @@ impl Exit {
             RunOutcome::Failed => Self::AgentsFailed,
             RunOutcome::Interrupted(Interrupt::Hangup) => Self::Hangup,
             RunOutcome::Interrupted(Interrupt::Interrupt) => Self::Interrupted,
-            RunOutcome::Interrupted(Interrupt::Terminate | Interrupt::Asked) => Self::Terminated,
+            RunOutcome::Interrupted(Interrupt::Terminate | Interrupt::Asked | Interrupt::Reset) => Self::Terminated,
         }
     }
 

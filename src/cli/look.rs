@@ -276,7 +276,8 @@ impl Look {
     /// The same, where it may take longer.
     pub fn wish_within(&self, request: &Request, limit: Duration) -> Result<Reply, LookError> {
         if !self.runs.goes_on(&self.run) {
-            return Err(LookError::Over { run: self.run.clone() });
+            let run = self.run.clone();
+            return Err(if self.dir.seems_ended() { LookError::Over { run } } else { LookError::CutOff { run } });
         }
         ask(self.runs.root(), request, limit).map_err(LookError::Ask)
     }

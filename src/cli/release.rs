@@ -3,9 +3,11 @@
 //! A lock never leaves a living tree, so this ends the attempt: its work is kept aside, its files are
 //! put back, and then the locks are free.
 
-use super::look::{Look, LookError, OneAgent, RunArg, agent_id, print};
-use super::{Common, Exit, Failure};
+use super::look::{AboutRun, Look, LookError, OneAgent, agent_id, pretty, print};
+use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
+use crate::core::steer::Stopping;
+use crate::render::steer;
 
 /// End what an agent runs, so that its locks are free; its work is kept aside
 #[derive(Clone, Debug, clap::Args)]
@@ -14,7 +16,7 @@ pub struct ReleaseArgs {
     #[command(flatten)]
     pub agent: OneAgent,
     #[command(flatten)]
-    pub run: RunArg,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -26,12 +28,14 @@ pub fn run(args: &ReleaseArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 fn release(args: &ReleaseArgs, common: &Common) -> Result<Exit, LookError> {
-    let look = Look::at(common, &args.run)?;
+    let look = Look::at(common, &args.about.run)?;
     let state = look.state()?;
     let agent = agent_id(args.agent.text(), &state.view)?;
     if let Reply::Releasing { agent } = look.wish(&Request::ReleaseLocks { agent })? {
-        let supervise = &look.commands.supervise;
-        print(format!("{agent} is being ended; its locks are free when it is: {supervise} status {agent}\n"));
+        print(match args.about.format {
+            Format::Human => steer::releasing(&agent, &look.commands),
+            Format::Json => pretty(&steer::stopped_document(&[(agent, Stopping::Ending)], &look.run)),
+        });
     }
     Ok(Exit::Success)
 }

@@ -1,9 +1,10 @@
 //! `supervise resolve`: a person decides a conflict that waits for it (`on_conflict = "manual"`).
 
-use super::look::{Look, LookError, RunArg, agent_id, print};
-use super::{Common, Exit, Failure};
+use super::look::{AboutRun, Look, LookError, agent_id, pretty, print};
+use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::conflict::{ConflictId, Wish};
+use crate::render::steer;
 
 /// Decide an open conflict
 #[derive(Clone, Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub struct ResolveArgs {
     #[arg(long)]
     pub wait: bool,
     #[command(flatten)]
-    pub run: RunArg,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -37,7 +38,7 @@ pub fn run(args: &ResolveArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 fn decide(args: &ResolveArgs, common: &Common) -> Result<Exit, LookError> {
-    let look = Look::at(common, &args.run)?;
+    let look = Look::at(common, &args.about.run)?;
     let state = look.state()?;
     let wish = match (&args.keep, &args.terminate) {
         (Some(keep), Some(terminate)) => {
@@ -48,7 +49,10 @@ fn decide(args: &ResolveArgs, common: &Common) -> Result<Exit, LookError> {
     if let Reply::Resolved { conflict } =
         look.wish(&Request::Resolve { conflict: args.conflict.map(ConflictId), wish })?
     {
-        print(format!("conflict {conflict} is decided: {} timeline --follow\n", look.commands.supervise));
+        print(match args.about.format {
+            Format::Human => steer::resolved(conflict, &look.commands),
+            Format::Json => pretty(&steer::resolved_document(conflict, &look.run)),
+        });
     }
     Ok(Exit::Success)
 }

@@ -201,7 +201,8 @@ pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
 
 /// The right to supervise; `what` says what for.
 pub(super) fn take_hold(repository: &Repository, what: &str) -> Result<Hold, Failure> {
-    let who = format!("process {}, since {}, {what}", std::process::id(), Clock::start().opened());
+    let since = TimeZone::system().to_datetime(Clock::start().opened()).strftime("%Y-%m-%d %H:%M:%S");
+    let who = format!("process {}, since {since}, {what}", std::process::id());
     Hold::take(repository.common_dir(), &who).map_err(|error| {
         let error = match error {
             StateError::Held { .. } => RunError::Held(error),

@@ -329,4 +329,6 @@ pub enum Interrupt {
     Terminate,
     /// `supervise stop --all`; 143 as well.
     Asked,
+    /// `supervise reset`, of a run whose supervisor had died; nothing is left to be ended.
+    Reset,
 }

@@ -280,6 +280,7 @@ enum InterruptForm {
     Interrupt,
     Terminate,
     Asked,
+    Reset,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -157,6 +157,10 @@ impl EventLines {
                 let (tone, end) = if *completed { (Tone::Good, "completed") } else { (Tone::Bad, "did not complete") };
                 self.named_phase(*phase).map(|name| run_line(tone, "phase", format!("{name} {end}")))
             }
+            Fact::StopRequested { by: StopCause::Interrupt(by @ Interrupt::Reset) } => {
+                let text = format!("{}: nothing more is started, what was left is kept aside", interrupt_text(*by));
+                Some(run_line(Tone::Warning, "stopping", text))
+            }
             Fact::StopRequested { by: StopCause::Interrupt(by) } => {
                 let harder = if *by == Interrupt::Asked { "--force" } else { "once more" };
                 let text = format!("{}: ending what runs; {harder} kills it", interrupt_text(*by));

@@ -360,6 +360,7 @@ pub fn interrupt_text(by: Interrupt) -> &'static str {
         Interrupt::Interrupt => "SIGINT",
         Interrupt::Terminate => "SIGTERM",
         Interrupt::Asked => "supervise stop",
+        Interrupt::Reset => "supervise reset",
     }
 }
 

@@ -13,6 +13,7 @@ use super::reason::why_text;
 use super::status::Commands;
 use super::text::{pad, plural, printable, some_of};
 use crate::core::claim::Pattern;
+use crate::core::conflict::ConflictId;
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::record::RunOpened;
@@ -41,6 +42,32 @@ fn stopping_text(stopping: Stopping) -> &'static str {
         Stopping::Finishing => "may finish this attempt, which is its last",
         Stopping::Over => "had ended before",
     }
+}
+
+/// `release-locks`, for people. For programs it is what `stop` is.
+#[must_use]
+pub fn releasing(agent: &AgentId, commands: &Commands) -> String {
+    let status = commands.call("status");
+    format!("{agent} is being ended; its locks are free when it is: {status} {agent}\n")
+}
+
+/// `resolve`, for people.
+#[must_use]
+pub fn resolved(conflict: ConflictId, commands: &Commands) -> String {
+    format!("conflict {conflict} is decided: {} --follow\n", commands.call("timeline"))
+}
+
+#[derive(Debug, Serialize)]
+pub struct ResolvedDocument<'a> {
+    version: u32,
+    run: &'a str,
+    conflict: u32,
+}
+
+/// `resolve`, for programs.
+#[must_use]
+pub fn resolved_document(conflict: ConflictId, run: &RunId) -> ResolvedDocument<'_> {
+    ResolvedDocument { version: 1, run: run.as_str(), conflict: conflict.0 }
 }
 
 /// `complete`, for people.

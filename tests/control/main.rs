@@ -6,6 +6,7 @@ mod background;
 mod complete;
 mod dead;
 mod diff;
+mod every;
 mod list;
 mod live;
 mod protocol;

@@ -261,9 +261,13 @@ fn dies_at(point: usize, undisturbed: &(String, BTreeMap<String, Vec<String>>, S
     let output = command.output().unwrap();
     let died = output.status.signal() == Some(9);
     if died {
-        let begun = run_begun(&repo);
-        let resumed = if begun { resume(&repo, &[]) } else { repo.run(&twelve(), &[]) };
-        assert_eq!(resumed.code, Some(0), "died at {point}, begun {begun}: {}\n{}", resumed.stdout, resumed.stderr);
+        let came = how_far(&repo);
+        let (again, code) = match came {
+            Came::Nowhere => (repo.run(&twelve(), &[]), 0),
+            Came::On => (resume(&repo, &[]), 0),
+            Came::ToItsEnd => (resume(&repo, &[]), 3),
+        };
+        assert_eq!(again.code, Some(code), "died at {point}, {came:?}: {}\n{}", again.stdout, again.stderr);
     } else {
         Ended::of(&output).expect(0);
     }
@@ -285,12 +289,25 @@ fn dies_at(point: usize, undisturbed: &(String, BTreeMap<String, Vec<String>>, S
     died
 }
 
-/// Was the run opened before its supervisor died?
-fn run_begun(repo: &TestRepo) -> bool {
+/// How far a run came before its supervisor died.
+#[derive(Debug)]
+enum Came {
+    Nowhere,
+    On,
+    ToItsEnd,
+}
+
+fn how_far(repo: &TestRepo) -> Came {
     let state = repo.path().join(".git/supervise");
     let current = std::fs::read_to_string(state.join("current")).unwrap_or_default();
     let journal = state.join("runs").join(current.trim()).join("journal.jsonl");
-    !current.is_empty() && std::fs::read_to_string(journal).is_ok_and(|text| text.contains("\"kind\":\"run_opened\""))
+    let text = if current.is_empty() { String::new() } else { std::fs::read_to_string(journal).unwrap_or_default() };
+    let has = |kind: &str| text.contains(&format!("\"kind\":\"{kind}\""));
+    match () {
+        () if has("run_ended") => Came::ToItsEnd,
+        () if has("run_opened") => Came::On,
+        () => Came::Nowhere,
+    }
 }
 
 /// `SUPERVISE_TEST_DEATHS=all` tries every point, else a spread of them.

@@ -230,6 +230,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         ended(EndReason::Stopped),
         ended(EndReason::Closed),
         ended(EndReason::Interrupted(Interrupt::Asked)),
+        ended(EndReason::Interrupted(Interrupt::Reset)),
         Fact::StopRequested { by: StopCause::Complete },
         Fact::StopRequested { by: StopCause::Interrupt(Interrupt::Asked) },
         Fact::PhaseStopRequested { phase: 1 },

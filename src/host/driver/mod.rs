@@ -271,7 +271,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         Some(Earlier { journal, supervisor, left, closes }) => {
             take_up(&mut repository, &supervisor, &left, &run_dir);
             let first = supervisor.resume(clock.now(), layers);
-            let close = closes.then_some(Event::Interrupted(Interrupt::Asked));
+            let close = closes.then_some(Event::Interrupted(Interrupt::Reset));
             (supervisor, journal, first, left, [Event::Resumed].into_iter().chain(close).collect())
         }
     };
