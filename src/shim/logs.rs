@@ -11,6 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The smallest limit: below it the line in the middle would be the larger part.
@@ -49,10 +50,15 @@ pub struct Kept {
     pub error: Option<io::ErrorKind>,
 }
 
+/// A file of the user's own, empty.
+pub(super) fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 impl Log {
     /// Makes the file, or empties it. `limit` is in bytes.
     pub fn create(path: &Path, limit: u64) -> io::Result<Self> {
-        let head = File::create(path)?;
+        let head = private(path)?;
         let half = limit.max(MIN_LIMIT) / 2;
         Ok(Self { path: path.to_owned(), head, head_bytes: 0, half, tail: None, total: 0, lost: 0, error: None })
     }
@@ -84,7 +90,7 @@ impl Log {
                 if full.is_some() {
                     fs::rename(tail_path(&self.path), old_tail_path(&self.path))?;
                 }
-                full.insert(Tail { file: File::create(tail_path(&self.path))?, bytes: 0, old_bytes })
+                full.insert(Tail { file: private(&tail_path(&self.path))?, bytes: 0, old_bytes })
             }
         };
         let written = write_up_to(&mut tail.file, bytes, half - tail.bytes)?;

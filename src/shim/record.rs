@@ -6,12 +6,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::logs::Kept;
+use super::logs::{self, Kept};
 use crate::core::reason::Exit;
 
 const VERSION: u32 = 1;
@@ -82,7 +82,7 @@ impl ExitRecord {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut beside: OsString = path.as_os_str().to_owned();
         beside.push(".new");
-        fs::write(&beside, serde_json::to_vec(self)?)?;
+        logs::private(beside.as_ref())?.write_all(&serde_json::to_vec(self)?)?;
         fs::rename(&beside, path)
     }
 

@@ -15,6 +15,7 @@ mod hooks;
 mod model;
 mod nights;
 mod options;
+mod private;
 #[path = "../support/real.rs"]
 mod real;
 mod register;

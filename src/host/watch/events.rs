@@ -9,6 +9,7 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ impl Reader {
     pub(super) fn watch_cookies(&mut self) -> Result<(), WatchError> {
         let path = self.shared.cookies.clone();
         let failed = |source| WatchError::Directory { path: path.clone(), source };
-        std::fs::create_dir_all(&path).map_err(failed)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
         for left in std::fs::read_dir(&path).map_err(failed)?.flatten() {
             if left.file_name().as_encoded_bytes().iter().all(|b| b.is_ascii_digit() || *b == b'-') {
                 let _ = std::fs::remove_file(left.path());

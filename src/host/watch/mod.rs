@@ -34,6 +34,7 @@ mod tree;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -178,7 +179,8 @@ impl Watch {
             }
             ledger.expect_cookie(cookie);
         }
-        match fs::File::create_new(self.shared.cookies.join(cookie_name(cookie))) {
+        let path = self.shared.cookies.join(cookie_name(cookie));
+        match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(_) => Ok(cookie),
             // A gap may have answered it while the file was tried: then it is answered.
             Err(_) if !self.shared.ledger().forget_cookie(cookie) => Ok(cookie),
