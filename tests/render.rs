@@ -19,7 +19,7 @@ use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot}
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
-use supervise::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
+use supervise::core::reason::{AnewReason, BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use supervise::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, Record, RequeueReason, RunOpened, RunOutcome, StopCause,
     Summary, Usage, Write,
@@ -256,6 +256,32 @@ fn gate_story() -> Vec<Record> {
 }
 
 #[test]
+fn going_on_is_told_in_lines() {
+    let anew = |why| Fact::BegunAnew { id: first("a"), from: Attempt(1), why };
+    let facts = [
+        Fact::ThreadKnown { id: first("a"), thread: "t".to_owned() },
+        Fact::ReturnIntended { id: first("a"), from: Attempt(1), paths: vec![path("f")] },
+        Fact::Continued { id: first("a"), from: Attempt(1), thread: "t".to_owned() },
+        anew(AnewReason::Runner),
+        anew(AnewReason::NoThread),
+        anew(AnewReason::HeadChanged { paths: ["a", "b", "c", "d"].map(path).to_vec() }),
+        anew(AnewReason::Occupied { paths: vec![path("f")] }),
+        anew(AnewReason::Mixed { paths: vec![path("f")] }),
+        anew(AnewReason::BeyondClaim { paths: vec![path("f")] }),
+        anew(AnewReason::Held { path: path("f"), by: agent("b") }),
+        anew(AnewReason::NotKept),
+        anew(AnewReason::Failed { error: "no \u{1b}[31mspace".to_owned() }),
+    ];
+    let mut lines = EventLines::new(setting(80));
+    let told: Vec<String> = facts
+        .into_iter()
+        .zip(0..)
+        .filter_map(|(fact, t)| lines.line(&Record { at: Moment(t * 1_000), fact }))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
 fn what_the_gate_sees_is_told_in_lines() {
     let mut lines = EventLines::new(setting(80));
     let told: Vec<String> = gate_story().iter().filter_map(|r| lines.line(r)).collect();
@@ -301,6 +327,7 @@ fn agent_view(id: &str, state: State) -> AgentView {
         message: None,
         commit: None,
         salvage: vec![],
+        began: None,
         verify: None,
         usage: None,
     }
@@ -481,7 +508,7 @@ fn the_document_of_a_run_has_every_key() {
             "depends_on": [], "locks": {"exclusive": ["src/*.rs"], "late": [], "shared": []},
             "started_at": "2026-11-24T12:04:31.040Z", "ended_at": "2026-11-24T12:05:33.040Z", "duration_ms": 62_000,
             "exit": {"code": 0, "signal": null}, "writes": ["src/a.rs", "src/b.rs"], "denied": [], "denials": [], "warned": [], "in_tree": [], "needs": [],
-            "commit": "a".repeat(40), "salvage": null, "verify": {"ok": true, "duration_ms": 1500, "tail": "ok"},
+            "commit": "a".repeat(40), "salvage": null, "continues": null, "verify": {"ok": true, "duration_ms": 1500, "tail": "ok"},
             "usage": {"input_tokens": 12_000, "output_tokens": 345},
         })
     );

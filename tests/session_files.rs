@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use supervise::core::agent::{Dependency, OnPhaseFailure, OnUndeclared};
+use supervise::core::agent::{Dependency, OnPhaseFailure, OnUndeclared, RetryMode};
 use supervise::core::ids::AgentId;
 use supervise::render::diagnostic::{self, Look};
 use supervise::session::{
@@ -272,9 +272,25 @@ retry = "continue"
     assert_eq!(c.depends_on, [on("a", true), on("b", true)]);
     assert_eq!((c.claim.exclusive.len(), c.on_undeclared), (0, OnUndeclared::Kill));
     let codes: Vec<_> = loaded.warnings.iter().map(|w| w.code).collect();
-    assert!(codes.contains(&"inactive_keys") && codes.contains(&"unmatched_pattern"), "{codes:?}");
-    let inactive = loaded.warnings.iter().find(|w| w.code == "inactive_keys").unwrap();
-    assert_eq!(inactive.message, "`retry` has no effect in this version");
+    assert_eq!(codes, ["unmatched_pattern"]);
+    assert_eq!((a.retry, c.retry), (RetryMode::Restart, RetryMode::Continue));
+}
+
+#[test]
+fn who_asks_to_be_continued_has_to_be_able_to() {
+    let wanted =
+        |args: &str, more: &str| format!("[runner.codex]\nargs = [{args}]\n[defaults]\nretry = \"continue\"\n{more}");
+    let able = "[[agent]]\nid = 'a'\nprompt = 'p'\n[[agent]]\nid = 'b'\ncommand = ['x']\n";
+    let loaded = good(&wanted("", able));
+    assert_eq!(agent(&loaded, "a").retry, RetryMode::Continue);
+    assert_eq!(agent(&loaded, "b").retry, RetryMode::CannotContinue, "it is wanted of many, and not of it");
+    let forgets = "[[agent]]\nid = 'a'\nprompt = 'p'\n[[agent]]\nid = 'b'\nprompt = 'p'\nretry = 'continue'\n";
+    let text = wanted("'--ephemeral'", forgets);
+    assert_eq!(codes(&text), ["cannot_continue 11:9"]);
+    let command = "[[agent]]\nid = 'a'\ncommand = ['x']\nretry = 'continue'\n";
+    let errors = load_with(command, |_| ()).unwrap_err();
+    assert_eq!(errors.problems[0].message, "the runner `command` has no threads that could be continued");
+    assert_eq!(errors.problems[0].help.as_deref(), Some("leave `retry` out, or use codex or claude"));
 }
 
 #[test]

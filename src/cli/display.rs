@@ -14,6 +14,7 @@ use super::progress::Progress;
 use crate::core::agent::Plan;
 use crate::core::effect::Telling;
 use crate::core::ids::AttemptId;
+use crate::core::reason::EndReason;
 use crate::core::record::{Fact, Record, RunOpened};
 use crate::core::view::RunView;
 use crate::host::clock::Clock;
@@ -150,6 +151,10 @@ impl Observer for Display {
 
     fn telling(&mut self, telling: &Telling) -> String {
         reason::telling(telling)
+    }
+
+    fn why(&mut self, reason: &EndReason) -> String {
+        reason::end_text(reason, &self.setting)
     }
 
     fn document(&mut self, view: &RunView) -> serde_json::Value {

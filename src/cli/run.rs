@@ -388,6 +388,7 @@ pub(super) fn find_programs(session: &Session, workspace: &Path) -> Result<(), R
             attempt_dir: workspace,
             shared_tmp: workspace,
             environment: &environment,
+            again: None,
         };
         runner::command_line(&context).map_err(|source| RunError::Runner { agent: id.agent.clone(), source })?;
     }

@@ -137,7 +137,10 @@ pub enum OnDependencyFailure {
 pub enum RetryMode {
     #[default]
     Restart,
+    /// With the thread of the attempt before, and its work put back.
     Continue,
+    /// `Continue` is wanted, and the runner has no threads: every attempt begins anew, and that is said.
+    CannotContinue,
 }
 
 /// What a write outside every claim leads to.

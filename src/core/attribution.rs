@@ -56,6 +56,16 @@ pub fn judge(evidence: &Evidence<'_>, measured: &Measured) -> Vec<Write> {
     writes
 }
 
+/// The same, with each path of `known` no surer than it was known before.
+#[must_use]
+pub fn weaken(mut writes: Vec<Write>, known: &BTreeMap<RepoPath, Attribution>) -> Vec<Write> {
+    for write in &mut writes {
+        let before = known.get(&write.change.path).copied().unwrap_or(write.attribution);
+        write.attribution = write.attribution.max(before);
+    }
+    writes
+}
+
 fn is_nested(change: &Change) -> bool {
     change.after.or(change.before).is_some_and(|entry| entry.mode == Mode::Submodule)
 }

@@ -7,20 +7,23 @@
 use std::time::Duration;
 
 use super::call::{Answer, CallId, Grant, RefusedPath};
-use super::change::{Attribution, ObjectId};
+use super::change::{Attribution, Change, ObjectId};
 use super::conflict::ConflictId;
 use super::facts::Expected;
-use super::ids::{AttemptId, RunnerName, Slot};
+use super::ids::{Attempt, AttemptId, RunnerName, Slot};
 use super::path::RepoPath;
-use super::reason::{BusyReason, DenialReason};
-use super::record::RunOutcome;
+use super::reason::{BusyReason, DenialReason, EndReason};
+use super::record::{RunOutcome, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Compare the agent's claim with git and take the attempt's baseline. → `Prepared`
     Prepare { id: AttemptId },
+    /// Put the kept work of an earlier attempt, that `commit` holds, back at these paths, if HEAD and the tree
+    /// there are still as they were before it: all of it or nothing. → `Returned`
+    Return { id: AttemptId, commit: ObjectId, changes: Vec<Change> },
     /// Launch the agent. → `Spawned`, later `TreeEnded` or `ShimLost`; or `SpawnFailed`
-    Spawn { id: AttemptId, slot: Slot },
+    Spawn { id: AttemptId, slot: Slot, continues: Option<Continuation> },
     /// End a tree. No answer of its own: the tree's end is reported as always.
     End { id: AttemptId, part: Part, how: Ending },
     /// Tell how long the attempt has been quiet. → `Sampled`
@@ -78,6 +81,17 @@ impl Effect {
     pub fn is_of_processes(&self) -> bool {
         matches!(self, Self::End { .. } | Self::Tell { .. })
     }
+}
+
+/// What an attempt goes on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continuation {
+    pub thread: String,
+    /// The attempt that is gone on with, and why it ended.
+    pub from: Attempt,
+    pub why: EndReason,
+    /// What was counted of the thread so far.
+    pub used: Option<Usage>,
 }
 
 /// Which of an attempt's two trees.

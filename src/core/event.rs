@@ -26,6 +26,10 @@ pub enum Event {
 
     /// Answer to `Prepare`.
     Prepared { id: AttemptId, outcome: Preparation },
+    /// Answer to `Return`.
+    Returned { id: AttemptId, outcome: Result<(), ReturnRefusal> },
+    /// The attempt's runner said by what name it could be continued.
+    ThreadKnown { id: AttemptId, thread: String },
     /// Answer to `Spawn`.
     Spawned { id: AttemptId, process: ProcessId },
     /// Answer to `Spawn`: nothing was started.
@@ -120,6 +124,19 @@ pub struct Placement {
     pub commit: ObjectId,
     /// Paths whose index entry was the user's own and was therefore left as it is.
     pub index_left: Vec<RepoPath>,
+}
+
+/// Why the kept work of an earlier attempt is not in the tree. Nothing of it is, save for `Stuck`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReturnRefusal {
+    /// HEAD holds something else at these paths than it did before the work.
+    HeadChanged { paths: Vec<RepoPath> },
+    /// At these, the tree or the index holds something else than HEAD.
+    Occupied { paths: Vec<RepoPath> },
+    /// Git or the file system failed (bounded text).
+    Failed { error: String },
+    /// The same, and what was put back could not be taken away again.
+    Stuck { error: String },
 }
 
 /// Why a frozen commit could not go on the branch.

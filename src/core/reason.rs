@@ -232,6 +232,29 @@ impl EndReason {
     }
 }
 
+/// Why an attempt of an agent whose `retry` is `continue` begins anew all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnewReason {
+    /// Its runner has no threads that could be continued.
+    Runner,
+    /// The thread of the attempt before is not known, or could not be continued when that was tried.
+    NoThread,
+    /// These of its paths were committed since by somebody else.
+    HeadChanged { paths: Vec<RepoPath> },
+    /// At these of its paths is something that HEAD does not have.
+    Occupied { paths: Vec<RepoPath> },
+    /// Somebody else wrote these of its paths too, or they had uncommitted changes before it.
+    Mixed { paths: Vec<RepoPath> },
+    /// It had written these, which its claim does not match.
+    BeyondClaim { paths: Vec<RepoPath> },
+    /// Another running agent has locked this one of its paths.
+    Held { path: RepoPath, by: AgentId },
+    /// Its work was not kept.
+    NotKept,
+    /// Its work could not be put back (bounded text); what was put back is taken away again.
+    Failed { error: String },
+}
+
 /// Why a call was refused (EACCES).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DenialReason {

@@ -10,11 +10,11 @@ use super::change::{Attribution, Change, ObjectId};
 use super::claim::Pattern;
 use super::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
 use super::effect::{Ending, Part, PlaceIntent, Purpose};
-use super::ids::{AgentId, AttemptId, RunId, RunnerName, Slot};
+use super::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
-use super::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
+use super::reason::{AnewReason, BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, WaitReason};
 use super::steer::Stop;
 
 /// One line of the journal.
@@ -92,9 +92,33 @@ pub enum Fact {
         id: AttemptId,
         dirty: Vec<RepoPath>,
     },
+    /// The intent to put the kept work of an earlier attempt of the agent back at these paths. From here on it is
+    /// this attempt's own.
+    ReturnIntended {
+        id: AttemptId,
+        from: Attempt,
+        paths: Vec<RepoPath>,
+    },
+    /// It goes on with the thread of an earlier attempt, whose work is in the tree.
+    Continued {
+        id: AttemptId,
+        from: Attempt,
+        thread: String,
+    },
+    /// It was to go on with an earlier attempt, and begins anew, for this reason.
+    BegunAnew {
+        id: AttemptId,
+        from: Attempt,
+        why: AnewReason,
+    },
     AttemptSpawned {
         id: AttemptId,
         process: ProcessId,
+    },
+    /// Its runner said by what name it could be continued.
+    ThreadKnown {
+        id: AttemptId,
+        thread: String,
     },
     /// The intent to end a tree, and why.
     EndIntended {

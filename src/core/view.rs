@@ -12,7 +12,7 @@ use super::ids::{AgentId, Attempt, RunId, RunnerName};
 use super::lifecycle::State;
 use super::moment::Moment;
 use super::path::RepoPath;
-use super::reason::{DenialReason, EndReason, Exit, WaitReason};
+use super::reason::{AnewReason, DenialReason, EndReason, Exit, WaitReason};
 use super::record::{Layers, Need, RequeueReason, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct AgentView {
     /// The reference that keeps the work of attempts that did not complete, latest last.
     pub salvage: Vec<String>,
     pub verify: Option<VerifyView>,
+    /// Whether the latest attempt goes on with an earlier one; `None`: it was not to.
+    pub began: Option<Began>,
     /// Over all attempts.
     pub usage: Option<Usage>,
 }
@@ -95,6 +97,13 @@ pub enum Why {
     Ends(EndReason),
     /// It completed and changed nothing.
     WithoutChanges,
+}
+
+/// How an attempt began that was to go on with an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Began {
+    Continued { from: Attempt },
+    Anew { instead_of: Attempt, why: AnewReason },
 }
 
 /// How an attempt ended of which work is kept.

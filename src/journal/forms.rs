@@ -21,7 +21,7 @@ use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, WaitReason};
+use crate::core::reason::{AnewReason, BusyReason, DenialReason, EndReason, Exit, Interrupt, WaitReason};
 use crate::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, RequeueReason, RunOpened, RunOutcome,
     StopCause, Summary, Trouble, Usage, Write,
@@ -106,11 +106,39 @@ enum FactForm {
         #[serde(with = "via")]
         dirty: Vec<RepoPath>,
     },
+    ReturnIntended {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        from: Attempt,
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Continued {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        from: Attempt,
+        thread: String,
+    },
+    BegunAnew {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        #[serde(with = "via")]
+        from: Attempt,
+        #[serde(with = "via")]
+        why: AnewReason,
+    },
     AttemptSpawned {
         #[serde(flatten, with = "via")]
         id: AttemptId,
         #[serde(with = "via")]
         process: ProcessId,
+    },
+    ThreadKnown {
+        #[serde(flatten, with = "via")]
+        id: AttemptId,
+        thread: String,
     },
     EndIntended {
         #[serde(flatten, with = "via")]

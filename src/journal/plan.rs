@@ -222,7 +222,7 @@ macro_rules! words {
 words! {
     "OnPhaseFailure" OnPhaseFailureForm { Stop, Continue }
     "OnDependencyFailure" OnDependencyFailureForm { Skip, Run }
-    "RetryMode" RetryModeForm { Restart, Continue }
+    "RetryMode" RetryModeForm { Restart, Continue, CannotContinue }
     "OnUndeclared" OnUndeclaredForm { Deny, Kill, Warn, Claim }
     "OnConflict" OnConflictForm { Terminate, Deny, Priority, Wait, Manual }
     "OnAbort" OnAbortForm { Restore, Keep }

@@ -12,11 +12,11 @@ use crate::core::conflict::ConflictId;
 use crate::core::ids::{AgentId, RunnerName};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::reason::{EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
+use crate::core::reason::{AnewReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
 use crate::core::record::{RequeueReason, RunOutcome, StopCause, Trouble};
 
 mirrored! {
-    StopCause => StopCauseForm, Trouble => TroubleForm, RequeueReason => RequeueReasonForm, RunOutcome => RunOutcomeForm, EndReason => EndReasonForm, WaitReason => WaitReasonForm, Exit => ExitForm, Quiet => QuietForm, Interrupt => InterruptForm, Limit => LimitForm,
+    StopCause => StopCauseForm, Trouble => TroubleForm, RequeueReason => RequeueReasonForm, RunOutcome => RunOutcomeForm, EndReason => EndReasonForm, AnewReason => AnewReasonForm, WaitReason => WaitReasonForm, Exit => ExitForm, Quiet => QuietForm, Interrupt => InterruptForm, Limit => LimitForm,
 }
 
 /// Puts the value of a tuple variant under a key, so that it can stand beside the tag.
@@ -106,6 +106,39 @@ struct QuietForm {
     writes: Option<Duration>,
     #[serde(rename = "cpu_ms", with = "via")]
     cpu: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "AnewReason", tag = "kind", rename_all = "snake_case")]
+enum AnewReasonForm {
+    Runner,
+    NoThread,
+    HeadChanged {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Occupied {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Mixed {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    BeyondClaim {
+        #[serde(with = "via")]
+        paths: Vec<RepoPath>,
+    },
+    Held {
+        #[serde(with = "via")]
+        path: RepoPath,
+        #[serde(with = "via")]
+        by: AgentId,
+    },
+    NotKept,
+    Failed {
+        error: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

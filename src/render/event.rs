@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use super::conflict;
 use super::reason::{
-    busy_text, denial_text, end_text, interrupt_text, limit_text, refused_path, requeue_text, trouble_text, wait_text,
+    anew_text, busy_text, denial_text, end_text, interrupt_text, limit_text, refused_path, requeue_text, trouble_text,
+    wait_text,
 };
 use super::style::{Tone, of_state};
 use super::text::{duration, pad, plural, printable, some_of, truncate};
@@ -224,6 +225,14 @@ impl EventLines {
         match fact {
             Fact::AttemptSpawned { id, process } => {
                 line(id, Tone::Active, "started", format!("(attempt {}, pid {})", id.attempt, process.pid))
+            }
+            Fact::Continued { id, from, .. } => {
+                let text = format!("with the thread and the work of attempt {from}");
+                line(id, Tone::Active, "continues", text)
+            }
+            Fact::BegunAnew { id, from, why } => {
+                let text = format!("and does not continue attempt {from}: {}", anew_text(why));
+                line(id, Tone::Warning, "anew", text)
             }
             // Nobody is ended: it is gone, and what follows says so.
             Fact::EndIntended { reason: EndReason::SupervisorDied, .. } => None,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::conflict::{self, ConflictDocument};
-use super::reason::{denial_kind, denial_text, refused_path, why_kind, why_text};
+use super::reason::{anew_kind, anew_text, denial_kind, denial_text, refused_path, why_kind, why_text};
 use super::{Setting, wall};
 use crate::core::agent::Plan;
 use crate::core::ids::AgentId;
@@ -17,7 +17,7 @@ use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::reason::Exit;
-use crate::core::view::{AgentView, DeniedView, RunState, RunView};
+use crate::core::view::{AgentView, Began, DeniedView, RunState, RunView};
 
 /// The version of both documents.
 pub const VERSION: u32 = 1;
@@ -71,6 +71,7 @@ struct AgentDocument {
     needs: Vec<Need>,
     commit: Option<String>,
     salvage: Option<String>,
+    continues: Option<Continues>,
     verify: Option<Verify>,
     usage: Option<Usage>,
 }
@@ -79,6 +80,14 @@ struct AgentDocument {
 struct Reason {
     kind: &'static str,
     text: String,
+}
+
+/// The attempt that the latest one goes on with, or was to.
+#[derive(Clone, Debug, Serialize)]
+struct Continues {
+    attempt: u32,
+    /// Why it begins anew instead.
+    anew: Option<Reason>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -178,8 +187,19 @@ fn agent_document(agent: &AgentView, setting: &Setting, now: Moment) -> AgentDoc
         needs: agent.needs.iter().map(|n| Need { path: n.path.clone(), why: n.why.clone() }).collect(),
         commit: agent.commit.map(|id| id.to_string()),
         salvage: agent.salvage.last().cloned(),
+        continues: agent.began.as_ref().map(continues),
         verify: agent.verify.as_ref().map(|v| Verify { ok: v.ok, duration_ms: millis(v.took), tail: v.tail.clone() }),
         usage: agent.usage.map(|u| Usage { input_tokens: u.input_tokens, output_tokens: u.output_tokens }),
+    }
+}
+
+fn continues(began: &Began) -> Continues {
+    match began {
+        Began::Continued { from } => Continues { attempt: from.0, anew: None },
+        Began::Anew { instead_of, why } => {
+            let anew = Reason { kind: anew_kind(why), text: anew_text(why) };
+            Continues { attempt: instead_of.0, anew: Some(anew) }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
 use crate::core::effect::Telling;
 use crate::core::event::PlaceRefusal;
-use crate::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
+use crate::core::reason::{AnewReason, BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
 use crate::core::record::{RequeueReason, Trouble};
 use crate::core::view::{AttemptEnd, Why};
 
@@ -51,6 +51,38 @@ pub fn wait_text(reason: &WaitReason, setting: &Setting) -> String {
         WaitReason::Backoff { until } => format!("next attempt at {}", setting.clock(*until)),
         WaitReason::Preparing => "its claim is being compared with git".to_owned(),
         WaitReason::Stopping => "the run is stopping".to_owned(),
+    }
+}
+
+#[must_use]
+pub fn anew_kind(reason: &AnewReason) -> &'static str {
+    match reason {
+        AnewReason::Runner => "runner",
+        AnewReason::NoThread => "no_thread",
+        AnewReason::HeadChanged { .. } => "head_changed",
+        AnewReason::Occupied { .. } => "occupied",
+        AnewReason::Mixed { .. } => "mixed",
+        AnewReason::BeyondClaim { .. } => "beyond_claim",
+        AnewReason::Held { .. } => "held",
+        AnewReason::NotKept => "not_kept",
+        AnewReason::Failed { .. } => "failed",
+    }
+}
+
+/// Why an attempt does not go on with the one before it.
+#[must_use]
+pub fn anew_text(reason: &AnewReason) -> String {
+    let some = |paths| some_of(paths, PATHS_SHOWN);
+    match reason {
+        AnewReason::Runner => "its runner cannot continue".to_owned(),
+        AnewReason::NoThread => "its thread is not known, or could not be continued".to_owned(),
+        AnewReason::HeadChanged { paths } => format!("committed by somebody else since: {}", some(paths)),
+        AnewReason::Occupied { paths } => format!("uncommitted changes in {}", some(paths)),
+        AnewReason::Mixed { paths } => format!("its work was not its alone: {}", some(paths)),
+        AnewReason::BeyondClaim { paths } => format!("its work reaches beyond its claim: {}", some(paths)),
+        AnewReason::Held { path, by } => format!("{path} is locked by {by}"),
+        AnewReason::NotKept => "its work could not be kept".to_owned(),
+        AnewReason::Failed { error } => quoted("its work could not be put back", error),
     }
 }
 

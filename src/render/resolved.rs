@@ -192,6 +192,7 @@ fn rules(table: &mut Table, agent: &AgentPlan) {
             match agent.retry {
                 RetryMode::Restart => "restart",
                 RetryMode::Continue => "continue",
+                RetryMode::CannotContinue => "continue (its runner cannot: every attempt begins anew)",
             },
         ),
         (

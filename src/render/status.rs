@@ -8,14 +8,14 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::json::run_state;
-use super::reason::{denial_text, exit_text, refused_path, why_text};
+use super::reason::{anew_text, denial_text, exit_text, refused_path, why_text};
 use super::style::{Tone, of_state};
 use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
 use super::{Setting, work_name};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::reason::WaitReason;
-use crate::core::view::{AgentView, RunState, RunView, Why};
+use crate::core::view::{AgentView, Began, RunState, RunView, Why};
 
 /// The narrowest table that is made; narrower terminals wrap.
 const MIN_WIDTH: usize = 60;
@@ -230,6 +230,15 @@ impl<'a> Out<'a> {
         if holds_locks(agent.state) && going != Going::Over {
             let locks = locks(agent);
             self.prose("locks", if locks.is_empty() { "none" } else { &locks });
+        }
+        match &agent.began {
+            Some(Began::Continued { from }) => {
+                self.prose("goes on", &format!("with the thread and work of attempt {from}"));
+            }
+            Some(Began::Anew { instead_of, why }) => {
+                self.prose("anew", &format!("it does not continue attempt {instead_of}: {}", anew_text(why)));
+            }
+            None => {}
         }
         if let Some(message) = agent.message.as_deref().map(printable).filter(|message| !message.is_empty()) {
             let room = self.room();

@@ -14,11 +14,11 @@ use crate::core::record::Usage;
 
 use super::codex::has_flag;
 use super::launch::{Context, Environment, RunnerError, Shape};
-use super::progress::{Progress, one_line};
+use super::progress::Progress;
 use super::reader::{Facts, text_at};
 
 /// `claude -p --output-format stream-json --verbose --permission-mode acceptEdits [--model M]
-/// ARGS…`, with the prompt on standard input: any length, and never mistaken for a flag.
+/// ARGS… [--resume SESSION]`, with the prompt on standard input: any length, and never mistaken for a flag.
 pub(super) fn shape(context: &Context<'_>, env: &Environment) -> Result<Shape, RunnerError> {
     let launch = context.launch;
     let words = launch.command.as_ref().map_or_else(|| vec!["claude".to_owned()], |c| context.fill_all(c));
@@ -38,7 +38,14 @@ pub(super) fn shape(context: &Context<'_>, env: &Environment) -> Result<Shape, R
         argv.extend(["--model".into(), context.fill(model).into()]);
     }
     argv.extend(args.iter().map(OsString::from));
-    Ok(Shape { argv, stdin: Some(context.prompt()?.into_bytes()), ..Shape::default() })
+    let prompt = match context.again {
+        Some(again) => {
+            argv.extend(["--resume", &again.thread].map(OsString::from));
+            again.prompt.clone()
+        }
+        None => context.prompt()?,
+    };
+    Ok(Shape { argv, stdin: Some(prompt.into_bytes()), ..Shape::default() })
 }
 
 /// Takes in one event.
@@ -53,7 +60,7 @@ pub(super) fn read(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
 
 fn system(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
     match text_at(event, "/subtype") {
-        Some("init") => facts.thread = text_at(event, "/session_id").map(|t| one_line(t, 128)),
+        Some("init") => facts.is_thread(text_at(event, "/session_id")),
         Some("api_retry") => {
             let error = text_at(event, "/error").unwrap_or("error");
             let number = |at| event.pointer(at).and_then(Value::as_f64).unwrap_or(0.0);

@@ -12,11 +12,12 @@ use crate::core::record::Usage;
 
 use super::launch::{Context, Environment, RunnerError, Shape, fits_argument};
 use super::program::codex_program;
-use super::progress::{Progress, one_line};
+use super::progress::Progress;
 use super::reader::{Facts, text_at};
 
 /// `codex exec --json -s workspace-write [-m MODEL] ARGS… -- PROMPT`, or `-` and the prompt on
-/// standard input where it is too long for an argument (or would be read as that `-`).
+/// standard input where it is too long for an argument (or would be read as that `-`). To go on with a thread,
+/// `… ARGS… resume THREAD PROMPT`: the sandbox is not remembered, and is chosen as ever.
 pub(super) fn shape(context: &Context<'_>, env: &Environment) -> Result<Shape, RunnerError> {
     let launch = context.launch;
     let words = launch.command.as_ref().map_or_else(|| vec!["codex".to_owned()], |c| context.fill_all(c));
@@ -40,6 +41,10 @@ pub(super) fn shape(context: &Context<'_>, env: &Environment) -> Result<Shape, R
         argv.extend(["-m".into(), context.fill(model).into()]);
     }
     argv.extend(args.iter().map(OsString::from));
+    if let Some(again) = context.again {
+        argv.extend(["resume", &again.thread, &again.prompt].map(OsString::from));
+        return Ok(Shape { argv, ..Shape::default() });
+    }
     argv.push("--".into());
     if fits_argument(&prompt) && prompt != "-" {
         argv.push(prompt.into());
@@ -75,7 +80,7 @@ fn chooses_sandbox(args: &[String]) -> bool {
 /// Takes in one event.
 pub(super) fn read(event: &Value, facts: &mut Facts, out: &mut Vec<Progress>) {
     match text_at(event, "/type") {
-        Some("thread.started") => facts.thread = text_at(event, "/thread_id").map(|t| one_line(t, 128)),
+        Some("thread.started") => facts.is_thread(text_at(event, "/thread_id")),
         Some("turn.completed") => {
             facts.finished = true;
             facts.usage = usage(event).or(facts.usage);

@@ -13,6 +13,7 @@ use crate::core::ids::{AttemptId, RunId, Slot};
 use crate::session::template::Template;
 use crate::session::{Launch, RunnerKind};
 
+use super::again::Again;
 use super::program::NotFound;
 use super::{claude, codex, environment, program};
 
@@ -39,6 +40,8 @@ pub struct Context<'a> {
     pub shared_tmp: &'a Path,
     /// The supervisor's own environment.
     pub environment: &'a BTreeMap<OsString, OsString>,
+    /// The attempt goes on with this; `None`: it begins. Nothing to commands.
+    pub again: Option<&'a Again>,
 }
 
 /// What to start, and all that it gets.
@@ -227,6 +230,7 @@ mod tests {
         launch: Launch,
         environment: BTreeMap<OsString, OsString>,
         tmp: PathBuf,
+        again: Option<Again>,
     }
 
     fn texts(words: &[&str]) -> Vec<Template> {
@@ -259,7 +263,7 @@ mod tests {
             let environment =
                 [("PATH", dir.path().to_str().unwrap()), ("HOME", "/h"), ("GIT_DIR", "/g"), ("PWD", "/p")];
             let environment = environment.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-            Self { dir, launch, environment, tmp: PathBuf::from("/shared-tmp") }
+            Self { dir, launch, environment, tmp: PathBuf::from("/shared-tmp"), again: None }
         }
 
         fn with<T>(&self, f: impl FnOnce(&Context<'_>) -> T) -> T {
@@ -273,6 +277,7 @@ mod tests {
                 attempt_dir: Path::new("/state/a/2"),
                 shared_tmp: &self.tmp,
                 environment: &self.environment,
+                again: self.again.as_ref(),
             })
         }
 
@@ -348,6 +353,23 @@ mod tests {
         assert!(matches!(f.line(), Err(RunnerError::NotFound(e)) if e.name == "nowhere"));
         f.launch.command = Some(Vec::new());
         assert!(matches!(f.line(), Err(RunnerError::NoCommand { .. })));
+    }
+
+    #[test]
+    fn what_goes_on_with_a_thread_is_told_only_what_is_new() {
+        let mut f = Fixture::new(RunnerKind::Codex);
+        f.launch.model = Some(Template::text("m1"));
+        f.launch.args = texts(&["-c", "x=1"]);
+        f.again = Some(Again { thread: "01a2".to_owned(), prompt: "Go on.".to_owned() });
+        assert_eq!(f.argv(), "codex exec --json -s workspace-write -m m1 -c x=1 resume 01a2 Go on.");
+        assert_eq!(f.line().unwrap().stdin, None);
+        f.launch.kind = RunnerKind::Claude;
+        let argv = f.argv();
+        assert!(
+            argv.starts_with("claude -p --output-format stream-json") && argv.ends_with("-c x=1 --resume 01a2"),
+            "{argv}"
+        );
+        assert_eq!(f.line().unwrap().stdin.as_deref(), Some(&b"Go on."[..]));
     }
 
     #[test]

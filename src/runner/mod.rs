@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: processes (`shim`), the clock, log files (`shim`), retries (`core`).
 
+mod again;
 mod claude;
 mod codex;
 mod environment;
@@ -21,6 +22,7 @@ mod progress;
 mod reader;
 mod reset;
 
+pub use again::{Again, MAX_TOLD, Told};
 pub use launch::{CommandLine, Context, MAX_ARGUMENT, RunnerError, command_line, verify_line};
 pub use program::{NotFound, codex_program, find_program};
 pub use progress::Progress;

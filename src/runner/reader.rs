@@ -11,7 +11,7 @@ use crate::core::record::{Need, RateLimit, Summary, Usage};
 use crate::session::RunnerKind;
 
 use super::progress::{Progress, one_line, plain};
-use super::{claude, codex, limits, needs};
+use super::{again, claude, codex, limits, needs};
 
 /// The longest line that is looked at, in bytes. Lines of 300 KB have been seen; each holds the
 /// whole output of a command.
@@ -29,12 +29,27 @@ pub struct Reader {
     kind: RunnerKind,
     lines: Lines,
     facts: Facts,
+    /// What was counted of the thread before.
+    used: Option<Usage>,
 }
 
 impl Reader {
     #[must_use]
     pub fn new(kind: RunnerKind) -> Self {
-        Self { kind, lines: Lines::default(), facts: Facts::default() }
+        Self { kind, lines: Lines::default(), facts: Facts::default(), used: None }
+    }
+
+    /// Reads the output of an attempt that goes on with a thread, of which so much was counted before: codex counts
+    /// over the whole thread.
+    #[must_use]
+    pub fn going_on(kind: RunnerKind, used: Option<Usage>) -> Self {
+        Self { used: used.filter(|_| kind == RunnerKind::Codex), ..Self::new(kind) }
+    }
+
+    /// What the thread is called, once after each time that it became known.
+    pub fn new_thread(&mut self) -> Option<String> {
+        let is_new = std::mem::take(&mut self.facts.thread_is_new);
+        self.facts.thread.clone().filter(|_| is_new)
     }
 
     /// Takes the next bytes of output; gives what became known by them.
@@ -62,6 +77,10 @@ impl Reader {
         }
         let (kind, facts) = (self.kind, &mut self.facts);
         self.lines.finish(|line| read_line(kind, line, facts, &mut Vec::new()));
+        if let (Some(before), Some(usage)) = (self.used, &mut self.facts.usage) {
+            usage.input_tokens = usage.input_tokens.saturating_sub(before.input_tokens);
+            usage.output_tokens = usage.output_tokens.saturating_sub(before.output_tokens);
+        }
         self.facts.summary(exit)
     }
 }
@@ -69,7 +88,8 @@ impl Reader {
 /// What is known so far.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    pub(super) thread: Option<String>,
+    thread: Option<String>,
+    thread_is_new: bool,
     pub(super) usage: Option<Usage>,
     /// The runner said that its work is done.
     pub(super) finished: bool,
@@ -82,6 +102,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// What the thread is called, as the runner says; what is no such name is passed over.
+    pub(super) fn is_thread(&mut self, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| again::is_thread(name)) {
+            self.thread = Some(name.to_owned());
+            self.thread_is_new = true;
+        }
+    }
+
     /// The last thing said is the final message.
     pub(super) fn says(&mut self, text: &str) {
         self.needs = needs::in_message(text);
@@ -279,6 +307,27 @@ mod tests {
                 needs: vec![Need { path: text("a.py"), why: text("a route") }],
             }
         );
+    }
+
+    #[test]
+    fn a_thread_is_told_once_and_its_tokens_are_counted_once() {
+        let used = Some(Usage { input_tokens: 9000, output_tokens: 4 });
+        let count = |kind, output: &str| {
+            let mut reader = Reader::going_on(kind, used);
+            assert_eq!(reader.new_thread(), None);
+            reader.feed(output.as_bytes());
+            let threads = [reader.new_thread(), reader.new_thread()];
+            (threads, reader.finish(Exit::Code(0)).usage)
+        };
+        let (threads, usage) = count(RunnerKind::Codex, &format!("{THREAD}\n{TURN_DONE}\n"));
+        assert_eq!(threads, [Some("01a2".to_owned()), None]);
+        assert_eq!(usage, Some(Usage { input_tokens: 641, output_tokens: 6 }));
+        let result =
+            r#"{"type":"result","is_error":false,"result":"done","usage":{"input_tokens":5,"output_tokens":3}}"#;
+        let (_, usage) = count(RunnerKind::Claude, &format!("{result}\n"));
+        assert_eq!(usage, Some(Usage { input_tokens: 5, output_tokens: 3 }), "claude counts each session by itself");
+        let bad = r#"{"type":"thread.started","thread_id":"-c x"}"#;
+        assert_eq!(count(RunnerKind::Codex, &format!("{bad}\n")).0, [None, None]);
     }
 
     #[test]

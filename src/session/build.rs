@@ -15,7 +15,7 @@ use super::section::{At, shorten};
 use super::source::Span;
 use super::template::Template;
 use super::text::{PromptFiles, fill, fill_now};
-use crate::core::agent::{AgentPlan, Dependency, Priority, Rank};
+use crate::core::agent::{AgentPlan, Dependency, Priority, Rank, RetryMode};
 use crate::core::claim::{Claim, Pattern, PatternError};
 use crate::core::ids::RunnerName;
 use crate::core::path::RepoPath;
@@ -49,7 +49,8 @@ impl<'a> Builder<'a> {
         let claim = claim(member, problems);
         let prompt = self.prompt(member, &claim, problems);
         let launch = launch(member, runner_name, runner, own_command, prompt, problems);
-        let plan = plan(member, claim, depends_on, &launch);
+        let retry = retry(member, &launch, problems);
+        let plan = plan(member, claim, depends_on, retry, &launch);
         (plan, launch)
     }
 
@@ -304,7 +305,38 @@ fn verify(member: &Member<'_>, problems: &mut Problems) -> Option<VerifyPlan> {
     Some(VerifyPlan { commands, place, timeout })
 }
 
-fn plan(member: &Member<'_>, claim: Claim, depends_on: Vec<Dependency>, launch: &Launch) -> AgentPlan {
+/// Who asks for `continue` itself has to be able to; for what is wanted of many, those who cannot begin anew.
+fn retry(member: &Member<'_>, launch: &Launch, problems: &mut Problems) -> RetryMode {
+    let Some(wanted) = member.first(|t| &t.retry) else { return RetryMode::default() };
+    let off = |flag: &str| launch.args.iter().any(|arg| arg.fill(1, 0) == flag);
+    let forgets = match launch.kind {
+        RunnerKind::Codex => Some("--ephemeral").filter(|flag| off(flag)),
+        RunnerKind::Claude => Some("--no-session-persistence").filter(|flag| off(flag)),
+        RunnerKind::Command => Some("a command"),
+    };
+    let (RetryMode::Continue, Some(why)) = (wanted.value, forgets) else { return wanted.value };
+    let [own, ..] = member.layers;
+    if own.retry.is_some() {
+        let (message, help) = if launch.kind == RunnerKind::Command {
+            let runner = shorten(launch.runner.as_str());
+            let message = format!("the runner `{runner}` has no threads that could be continued");
+            (message, "leave `retry` out, or use codex or claude".to_owned())
+        } else {
+            let message = format!("`{why}` in its arguments keeps no thread that could be continued");
+            (message, format!("leave `{why}` out, or `retry`"))
+        };
+        problems.error("cannot_continue", &wanted.span, message, Some(help));
+    }
+    RetryMode::CannotContinue
+}
+
+fn plan(
+    member: &Member<'_>,
+    claim: Claim,
+    depends_on: Vec<Dependency>,
+    retry: RetryMode,
+    launch: &Launch,
+) -> AgentPlan {
     fn or<'m, T: Copy + 'm>(member: &Member<'m>, get: impl Fn(&'m AgentTable) -> &'m Option<At<T>>, default: T) -> T {
         member.first(get).map_or(default, |at| at.value)
     }
@@ -325,7 +357,7 @@ fn plan(member: &Member<'_>, claim: Claim, depends_on: Vec<Dependency>, launch: 
         lock_timeout: or(member, |t| &t.lock_timeout, TIMEOUT),
         grace: or(member, |t| &t.grace, GRACE),
         retries: or(member, |t| &t.retries, 0),
-        retry: member.first(|t| &t.retry).map(|a| a.value).unwrap_or_default(),
+        retry,
         verify: launch.verify.as_ref().map(|v| v.timeout),
         on_undeclared: member.first(|t| &t.on_undeclared).map(|a| a.value).unwrap_or_default(),
         on_conflict: member.first(|t| &t.on_conflict).map(|a| a.value).unwrap_or_default(),

@@ -155,7 +155,6 @@ fn assemble(
     for defaults in manifest.phases.iter().map(|p| &p.defaults).chain([&manifest.defaults]) {
         build::unused(defaults, &runners, problems);
     }
-    warn::inactive(manifest, problems);
     if !problems.has_errors() {
         warn::unmatched(&members, &agents, workspace, problems);
     }

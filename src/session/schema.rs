@@ -253,7 +253,7 @@ agent_tables! {
         grace: Option<Span>,
         /// Further attempts after a failure. Default 0.
         retries: Option<u32>,
-        /// Default "restart".
+        /// "continue": go on with the thread and the work of the attempt before (codex, claude). Default "restart".
         retry: Option<RestartOrContinue>,
         /// Shell commands that must succeed before the commit.
         verify: Option<OneOrMany>,

@@ -1,4 +1,4 @@
-//! What is not wrong but doubtful: patterns that match nothing yet, keys that have no effect yet.
+//! What is not wrong but doubtful: patterns that match nothing yet.
 //!
 //! Invariant: looking at the workspace is bounded, and giving up is silent: a warning is only given
 //! for what was seen.
@@ -8,12 +8,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::manifest::{AgentTable, Manifest};
 use super::problem::Problems;
 use super::roster::Member;
-use super::section::{At, shorten};
+use super::section::shorten;
 use super::source::Span;
-use crate::core::agent::{AgentPlan, RetryMode};
+use crate::core::agent::AgentPlan;
 use crate::core::claim::Pattern;
 use crate::core::path::RepoPath;
 
@@ -23,34 +22,6 @@ const MAX_PATTERNS: usize = 5_000;
 const MAX_ENTRIES: usize = 20_000;
 /// The most patterns that are warned of one by one.
 const MAX_WARNINGS: usize = 10;
-
-/// One warning for all keys that are accepted and have no effect yet.
-pub(super) fn inactive(manifest: &Manifest, problems: &mut Problems) {
-    let mut found: Vec<(&'static str, Span)> = Vec::new();
-    let phases = manifest.phases.iter().map(|p| &p.defaults);
-    for table in std::iter::once(&manifest.defaults).chain(phases).chain(&manifest.agents) {
-        inactive_in(table, &mut found);
-    }
-    let Some(first) = found.iter().map(|(_, span)| span).min_by_key(|s| s.start).cloned() else { return };
-    let names: BTreeSet<&str> = found.iter().map(|(name, _)| *name).collect();
-    let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
-    let verb = if names.len() == 1 { "has" } else { "have" };
-    let message = format!("{} {verb} no effect in this version", names.join(", "));
-    let help = "the values are checked and kept; every attempt begins anew";
-    problems.warning("inactive_keys", &first, message, Some(help.into()));
-}
-
-fn inactive_in(table: &AgentTable, found: &mut Vec<(&'static str, Span)>) {
-    fn note<T>(
-        found: &mut Vec<(&'static str, Span)>,
-        name: &'static str,
-        value: Option<&At<T>>,
-        differs: impl Fn(&T) -> bool,
-    ) {
-        found.extend(value.filter(|at| differs(&at.value)).map(|at| (name, at.span.clone())));
-    }
-    note(found, "retry", table.retry.as_ref(), |v| *v != RetryMode::default());
-}
 
 /// Warns of claims that match nothing in the workspace yet.
 pub(super) fn unmatched(members: &[Member<'_>], agents: &[AgentPlan], workspace: &Path, problems: &mut Problems) {

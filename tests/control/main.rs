@@ -2,6 +2,7 @@
 //! socket, and peers that behave in every wrong way.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
+mod again;
 mod background;
 mod complete;
 mod dead;

@@ -1,6 +1,7 @@
 //! The whole program, end to end: real processes, real git, and (where it is there) the real codex.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod again;
 mod alone;
 mod ci;
 mod codex;

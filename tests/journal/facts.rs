@@ -21,7 +21,9 @@ use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot}
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
-use supervise::core::reason::{BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
+use supervise::core::reason::{
+    AnewReason, BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason,
+};
 use supervise::core::record::{
     Admission, Fact, Fate, Layers, Lockings, Need, ProcessId, RateLimit, Record, RequeueReason, RunOpened, RunOutcome,
     StopCause, Summary, Trouble, Usage, Write,
@@ -224,6 +226,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
     let policy = |resolution: Resolution, policy: OnConflict| resolved(resolution, Decider::Policy(policy));
     let verified = |outcome: Verification| Fact::ConflictVerified { conflict, outcome };
     let with = || agent("docs.api");
+    let anew = |why: AnewReason| Fact::BegunAnew { id: id(), from: Attempt(1), why };
     let facts = vec![
         Fact::Trouble { id: id(), what: Trouble::Survivors { count: 2 } },
         ended(EndReason::Survivors { count: 2 }),
@@ -316,6 +319,18 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         verified(Verification::Markers),
         verified(Verification::Unknown { error: "gone".to_owned() }),
         Fact::OutsideWrite { paths: vec![at()] },
+        Fact::ThreadKnown { id: id(), thread: "01a2".to_owned() },
+        Fact::ReturnIntended { id: id(), from: Attempt(1), paths: vec![at()] },
+        Fact::Continued { id: id(), from: Attempt(1), thread: "01a2".to_owned() },
+        anew(AnewReason::Runner),
+        anew(AnewReason::NoThread),
+        anew(AnewReason::HeadChanged { paths: vec![at()] }),
+        anew(AnewReason::Occupied { paths: vec![at()] }),
+        anew(AnewReason::Mixed { paths: vec![at()] }),
+        anew(AnewReason::BeyondClaim { paths: vec![at()] }),
+        anew(AnewReason::Held { path: at(), by: with() }),
+        anew(AnewReason::NotKept),
+        anew(AnewReason::Failed { error: "disk full".to_owned() }),
     ];
     facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 10), fact }).collect()
 }
@@ -370,6 +385,10 @@ fn ordinal(fact: &Fact) -> usize {
         Fact::PhaseStopRequested { .. } => 44,
         Fact::AgentStopRequested { .. } => 45,
         Fact::Granted { .. } => 46,
+        Fact::ThreadKnown { .. } => 47,
+        Fact::ReturnIntended { .. } => 48,
+        Fact::Continued { .. } => 49,
+        Fact::BegunAnew { .. } => 50,
     }
 }
 
@@ -377,7 +396,7 @@ fn ordinal(fact: &Fact) -> usize {
 fn every_kind_of_fact_survives_the_file() {
     let records = [one_of_each(), one_of_each_added()].concat();
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
-    assert_eq!(kinds, (0..47).collect(), "a kind of fact is missing from the lists");
+    assert_eq!(kinds, (0..51).collect(), "a kind of fact is missing from the lists");
 
     let kept = Kept::of(&records);
     let replay = kept.read().unwrap();

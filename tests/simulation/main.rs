@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has failed")]
 
+mod again_rules;
 mod calls;
 mod crash;
 mod gate_oracle;

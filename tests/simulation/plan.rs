@@ -9,7 +9,7 @@ use supervise::core::agent::{
     OnPhaseFailure, OnUndeclared, PhasePlan, Plan, Priority, Rank, RetryMode,
 };
 use supervise::core::claim::{Claim, Pattern};
-use supervise::core::event::{Event, PlaceRefusal};
+use supervise::core::event::{Event, PlaceRefusal, ReturnRefusal};
 use supervise::core::ids::{AgentId, RunnerName};
 use supervise::core::moment::Moment;
 
@@ -47,6 +47,10 @@ pub(crate) struct Act {
     pub(crate) measure_fails: bool,
     /// It shows signs of life when looked at.
     pub(crate) lively: bool,
+    /// What its runner says its thread is.
+    pub(crate) thread: Option<&'static str>,
+    /// Why the work of the attempt before cannot be put back for it.
+    pub(crate) not_returned: Option<ReturnRefusal>,
 }
 
 impl Default for Act {
@@ -64,6 +68,8 @@ impl Default for Act {
             freeze_fails: false,
             measure_fails: false,
             lively: false,
+            thread: None,
+            not_returned: None,
         }
     }
 }
@@ -180,6 +186,10 @@ impl Agent {
         self.acts.extend(fates.iter().map(|fate| Act { fate: fate.clone(), ..last.clone() }));
         self.acts.push(last);
         self
+    }
+    /// Goes on with its thread.
+    pub(crate) fn continues(self) -> Self {
+        self.with(|plan| plan.retry = RetryMode::Continue).every_act(|act| act.thread = Some("t1"))
     }
     pub(crate) fn dirty(mut self, times: u32) -> Self {
         self.dirty = times;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use supervise::core::agent::{
     IgnoredPaths, OnAbort, OnConflict, OnDenied, OnDependencyFailure, OnOutsideEdit, OnPhaseFailure, OnUndeclared,
+    RetryMode,
 };
 use supervise::core::call::Touch;
 use supervise::core::claim::Pattern;
 use supervise::core::conflict::{ConflictId, Wish};
-use supervise::core::event::{Event, PlaceRefusal};
+use supervise::core::event::{Event, PlaceRefusal, ReturnRefusal};
 use supervise::core::moment::Moment;
 use supervise::core::steer::Stop;
 
@@ -66,6 +67,13 @@ fn some_act(random: &mut Random, mood: Mood) -> Act {
         freeze_fails: random.percent(4),
         measure_fails: random.percent(4),
         lively: random.percent(50),
+        thread: (!random.percent(15)).then_some("t1"),
+        not_returned: random.percent(20).then(|| match random.below(4) {
+            0 => ReturnRefusal::HeadChanged { paths: vec![path("a")] },
+            1 => ReturnRefusal::Occupied { paths: vec![path("a")] },
+            2 => ReturnRefusal::Failed { error: "no space".to_owned() },
+            _ => ReturnRefusal::Stuck { error: "no space".to_owned() },
+        }),
     }
 }
 
@@ -94,6 +102,11 @@ fn some_agent(random: &mut Random, mood: Mood, n: usize, phases: u64) -> Agent {
         plan.grace = Duration::from_millis(random.below(3_000));
         plan.verify = random.percent(30).then(|| Duration::from_millis(1_000 + random.below(5_000)));
         plan.expect_changes = random.percent(10);
+        plan.retry = match random.below(100) {
+            0..=39 => RetryMode::Continue,
+            40..=44 => RetryMode::CannotContinue,
+            _ => RetryMode::Restart,
+        };
         if random.percent(20) {
             plan.on_abort = OnAbort::Keep;
         }

@@ -25,7 +25,14 @@ pub(crate) fn check(scenario: Scenario, expected: &[&str]) -> World {
 pub(crate) fn effects(world: &World) -> Vec<String> {
     let name = |effect: &Effect| match effect {
         Effect::Prepare { id } => format!("prepare {}", id.agent),
-        Effect::Spawn { id, slot } => format!("spawn {} in slot {}", id.agent, slot.0),
+        Effect::Spawn { id, slot, continues: None } => format!("spawn {} in slot {}", id.agent, slot.0),
+        Effect::Spawn { id, continues: Some(with), .. } => {
+            format!("spawn {} with {} of attempt {} after {}", id.agent, with.thread, with.from, kind(&with.why))
+        }
+        Effect::Return { id, changes, .. } => {
+            let paths: Vec<_> = changes.iter().map(|change| &change.path).collect();
+            format!("return {} {paths:?}", id.agent)
+        }
         Effect::End { id, part, how } => format!("end {} {} {}", id.agent, kind(part), kind(how)),
         Effect::Sample { id } => format!("sample {}", id.agent),
         Effect::Measure { id } => format!("measure {}", id.agent),
@@ -79,6 +86,10 @@ fn line(fact: &Fact) -> Option<String> {
         Fact::AgentRequeued { id, why: RequeueReason::Retry(reason), not_before } => {
             format!("{} WAITING until {}: {}", id.agent, not_before.0 / 1000, kind(reason))
         }
+        Fact::ThreadKnown { id, thread } => format!("{} is thread {thread}", id.agent),
+        Fact::ReturnIntended { id, from, paths } => format!("{} gets {paths:?} of attempt {from}", id.agent),
+        Fact::Continued { id, from, thread } => format!("{} continues {thread} of attempt {from}", id.agent),
+        Fact::BegunAnew { id, from, why } => format!("{} begins anew after attempt {from}: {}", id.agent, kind(why)),
         Fact::AgentRequeued { id, why: RequeueReason::RateLimit, .. } => format!("{} WAITING: rate limit", id.agent),
         Fact::AgentRequeued { id, why: RequeueReason::Busy { paths }, .. } => {
             format!("{} WAITING: busy {paths:?}", id.agent)

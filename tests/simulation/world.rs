@@ -10,7 +10,7 @@ use supervise::core::change::{Change, Entry, Mode, ObjectId};
 use supervise::core::claim::Claim;
 use supervise::core::conflict::Verification;
 use supervise::core::effect::{Effect, Ending, Part, PlaceIntent};
-use supervise::core::event::{Event, Measured, PlaceRefusal, Placement, Preparation};
+use supervise::core::event::{Event, Measured, PlaceRefusal, Placement, Preparation, ReturnRefusal};
 use supervise::core::ids::{AgentId, AttemptId, RunId};
 use supervise::core::moment::Moment;
 use supervise::core::path::RepoPath;
@@ -70,6 +70,8 @@ pub(crate) struct World {
     answers: u64,
     prepares: BTreeMap<AgentId, u32>,
     refusals: BTreeMap<AttemptId, usize>,
+    /// What was put back for an attempt.
+    in_tree: BTreeMap<AttemptId, Vec<RepoPath>>,
     /// Trees that live: when and how they end by themselves is pending under this key.
     trees: BTreeMap<(AttemptId, Part), (Moment, u64)>,
     gate: Trees,
@@ -99,6 +101,7 @@ impl World {
             answers: 0,
             prepares: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            in_tree: BTreeMap::new(),
             trees: BTreeMap::new(),
             gate: Trees::default(),
             log: Vec::new(),
@@ -384,6 +387,7 @@ impl World {
         }
         match effect {
             Effect::Prepare { id } => self.prepare(id),
+            Effect::Return { id, changes, .. } => self.put_back(id, changes),
             Effect::Spawn { id, .. } => self.spawn(id),
             Effect::End { id, part, how } => self.end(id, *part, *how),
             Effect::Sample { id } => {
@@ -452,7 +456,9 @@ impl World {
         let claim = self.supervisor.claim(&id.agent).unwrap();
         if !self.scenario.gate {
             let within = |change: &Change| claim.exclusive_matches(&change.path) || claim.late_matches(&change.path);
-            let (own, beyond) = act.writes.iter().map(|text| change(&path(text), id)).partition(within);
+            let returned = self.in_tree.get(id).into_iter().flatten().cloned();
+            let paths: BTreeSet<RepoPath> = act.writes.iter().map(|text| path(text)).chain(returned).collect();
+            let (own, beyond) = paths.iter().map(|path| change(path, id)).partition(within);
             return Measured { own, beyond, ..Measured::default() };
         }
         let empty = BTreeSet::new();
@@ -482,6 +488,24 @@ impl World {
         self.answer(Event::Prepared { id: id.clone(), outcome });
     }
 
+    /// Work of an earlier attempt comes back: it has landed, as if this one had written it.
+    fn put_back(&mut self, id: &AttemptId, changes: &[Change]) {
+        let outcome = self.act(id).not_returned.map_or(Ok(()), Err);
+        if matches!(outcome, Ok(()) | Err(ReturnRefusal::Stuck { .. })) {
+            let paths: Vec<RepoPath> = changes.iter().map(|change| change.path.clone()).collect();
+            for path in &paths {
+                if let Some(oracle) = &mut self.oracle {
+                    oracle.gate.landed(id, Part::Agent, path, self.now);
+                }
+            }
+            if self.scenario.gate {
+                self.gate.landed.entry(id.clone()).or_default().extend(paths.iter().cloned());
+            }
+            self.in_tree.insert(id.clone(), paths);
+        }
+        self.answer(Event::Returned { id: id.clone(), outcome });
+    }
+
     fn spawn(&mut self, id: &AttemptId) {
         let act = self.act(id);
         if act.fate == Fate::SpawnFails {
@@ -490,6 +514,9 @@ impl World {
         let process = ProcessId { pid: 100, start: self.sequence, boot: "boot".to_owned() };
         let delay = Duration::from_millis(self.random.below(self.scenario.latency + 1));
         self.schedule_at(self.now + delay, Event::Spawned { id: id.clone(), process });
+        if let Some(thread) = act.thread {
+            self.schedule_at(self.now + delay, Event::ThreadKnown { id: id.clone(), thread: thread.to_owned() });
+        }
         let started = self.now + delay;
         let ends_at = act.takes.map_or(Moment(u64::MAX), |takes| started + takes);
         if self.scenario.gate {

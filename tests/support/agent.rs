@@ -125,6 +125,7 @@ impl Agent {
             attempt_dir: &self.dir.path().join("attempt"),
             shared_tmp: &self.tmp(),
             environment: &environment,
+            again: None,
         })
         .unwrap();
         assert!(line.forward);

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::again::for_reading;
 use super::closing::Case;
 use super::contest::part_of;
 use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
@@ -32,10 +33,21 @@ impl Supervisor {
         let case = Case { now, seat, live, writes, frozen: live.frozen.map(|(_, commit)| commit) };
         match (event, &live.stage) {
             (Event::Prepared { outcome, .. }, Stage::Preparing) => self.prepared(case, outcome, step),
+            (Event::Returned { outcome, .. }, Stage::Returning) => self.returned(case, outcome, step),
+            (Event::ThreadKnown { thread, .. }, Stage::Starting | Stage::Running)
+                if !live.thread.is_confirmed || live.thread.name.as_ref() != Some(thread) =>
+            {
+                case.note(step, Fact::ThreadKnown { id: live.id.clone(), thread: thread.clone() });
+            }
             (Event::Spawned { process, .. }, Stage::Starting) => self.spawned(case, process, step),
             (Event::SpawnFailed { error, .. }, Stage::Starting) => {
                 let failed = || EndReason::SpawnFailed { error: error.clone() };
-                self.finish_failed(case, &live.ending.clone().unwrap_or_else(failed), step);
+                let reason = live.ending.clone().unwrap_or_else(failed);
+                if live.returned.is_empty() {
+                    self.finish_failed(case, &reason, step);
+                } else {
+                    Self::cut_off(case, reason, step);
+                }
             }
             (Event::TreeEnded { exit, summary, .. }, Stage::Starting | Stage::Running) => {
                 self.tree_ended(case, *exit, summary, step);
@@ -148,8 +160,8 @@ impl Supervisor {
             // Nothing more is started since this moment: the next turn ends the attempt.
             Preparation::Ready { .. } if self.not_started(case.seat).is_some() => {}
             Preparation::Ready { dirty } => {
-                case.note(step, Fact::AttemptStarted { id: id.clone(), dirty: dirty.clone() });
-                step.ask(Effect::Spawn { id, slot: case.live.slot });
+                case.note(step, Fact::AttemptStarted { id, dirty: dirty.clone() });
+                self.begin(case, step);
             }
             Preparation::Dirty { paths } => {
                 case.note(step, Fact::AttemptReturned { id, dirty: for_reading(paths) });
@@ -245,7 +257,7 @@ impl Supervisor {
             let strayed = self.conflicts.iter().filter(|conflict| conflict.found.holder == live.id);
             measured.outside.extend(strayed.map(|conflict| conflict.found.path.clone()));
         }
-        let writes = attribution::judge(&evidence, &measured);
+        let writes = live.judged(attribution::judge(&evidence, &measured));
         case.note(step, Fact::WriteSet { id, writes: writes.clone() });
         let case = Case { writes: &writes, ..case };
         if let Some(reason) = &live.failing {
@@ -421,11 +433,6 @@ fn checkpointed(case: Case<'_>, outcome: &Result<Option<ObjectId>, String>, step
     }
 }
 
-/// As many paths as a reason carries.
-fn for_reading(paths: &[RepoPath]) -> Vec<RepoPath> {
-    paths.iter().take(MAX_PATHS_IN_REASON).cloned().collect()
-}
-
 /// The attempt that an event is about.
 fn attempt_of(event: &Event) -> Option<&AttemptId> {
     match event {
@@ -444,6 +451,8 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         Event::Prepared { id, .. }
         | Event::Spawned { id, .. }
         | Event::SpawnFailed { id, .. }
+        | Event::Returned { id, .. }
+        | Event::ThreadKnown { id, .. }
         | Event::TreeEnded { id, .. }
         | Event::ShimLost { id }
         | Event::Survived { id, .. }

@@ -14,7 +14,7 @@ use crate::core::moment::Moment;
 use crate::core::queue::{Obstacle, Seat};
 use crate::core::reason::{BusyReason, EndReason, Exit, WaitReason};
 use crate::core::record::{Admission, Fact, Record, RunOpened, Summary, Trouble, Usage};
-use crate::core::view::VerifyView;
+use crate::core::view::{Began, VerifyView};
 
 impl Supervisor {
     /// Makes a fact part of the state.
@@ -85,7 +85,11 @@ impl Supervisor {
             Fact::AttemptOpened { id, slot } => self.attempt_opened(id, *slot),
             Fact::AttemptReturned { id, .. }
             | Fact::AttemptStarted { id, .. }
+            | Fact::ReturnIntended { id, .. }
+            | Fact::Continued { id, .. }
+            | Fact::BegunAnew { id, .. }
             | Fact::AttemptSpawned { id, .. }
+            | Fact::ThreadKnown { id, .. }
             | Fact::EndIntended { id, .. }
             | Fact::Sampled { id, .. }
             | Fact::LockWatched { id, .. }
@@ -138,10 +142,18 @@ impl Supervisor {
                     live.dirty = dirty.iter().cloned().collect();
                     live.stage = Stage::Starting;
                     live.started = at;
+                    live.earlier = run.earlier.take().map(Box::new);
                 }
                 if first {
                     self.satisfy_dependents(seat, |edge_waits| !edge_waits);
                 }
+            }
+            Fact::ReturnIntended { paths, .. } => {
+                self.last_writes.extend(paths.iter().map(|path| (path.clone(), (at, Some(seat)))));
+            }
+            Fact::Continued { from, .. } => self.agents[seat].latest.began = Some(Began::Continued { from: *from }),
+            Fact::BegunAnew { from, why, .. } => {
+                self.agents[seat].latest.began = Some(Began::Anew { instead_of: *from, why: why.clone() });
             }
             // A tree that is being ended already is not watched any more.
             Fact::AttemptSpawned { .. } if self.agents[seat].live().is_some_and(|live| live.ending.is_none()) => {
@@ -342,6 +354,7 @@ impl Supervisor {
         if let Lifecycle::Live(live) = &mut run.lifecycle {
             live.gives_up = gives_up;
             live.failing = failing;
+            live.loses_thread(exit, summary);
         }
     }
 
@@ -361,6 +374,16 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
         Fact::AttemptSpawned { process, .. } => {
             live.process = Some(process.clone());
             live.stage = Stage::Running;
+        }
+        Fact::ReturnIntended { paths, .. } => live.takes_over(paths),
+        Fact::Continued { thread, .. } => {
+            live.continues(thread);
+            live.stage = Stage::Starting;
+        }
+        Fact::BegunAnew { .. } => live.begins_anew(),
+        Fact::ThreadKnown { thread, .. } => {
+            live.thread.name = Some(thread.clone());
+            live.thread.is_confirmed = true;
         }
         Fact::EndIntended { reason, .. } => {
             live.ending.get_or_insert_with(|| reason.clone());

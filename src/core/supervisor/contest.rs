@@ -284,7 +284,7 @@ fn recommend(analysis: &Analysis, policy: OnConflict) -> Recommendation {
 /// Which of its trees an attempt has running, if one.
 pub(super) fn part_of(live: &Live) -> Option<Part> {
     match live.stage {
-        Stage::Starting | Stage::Running => Some(Part::Agent),
+        Stage::Returning | Stage::Starting | Stage::Running => Some(Part::Agent),
         Stage::Verifying { .. } => Some(Part::Verify),
         _ => None,
     }

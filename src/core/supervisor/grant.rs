@@ -90,5 +90,6 @@ impl Supervisor {
 
 /// Do its processes run, or are they about to?
 fn is_to_go_on(live: &Live) -> bool {
-    live.ending.is_none() && matches!(live.stage, Stage::Preparing | Stage::Starting | Stage::Running)
+    live.ending.is_none()
+        && matches!(live.stage, Stage::Preparing | Stage::Returning | Stage::Starting | Stage::Running)
 }

@@ -10,6 +10,7 @@
 //! Invariant: the state is a function of the plan and the records applied to it; every effect of a
 //! turn comes with a record, so the next turn does not ask for it again.
 
+mod again;
 mod answers;
 mod apply;
 mod closing;

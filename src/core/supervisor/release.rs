@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Supervisor;
+use super::again::why_requeued;
 use super::state::{Lifecycle, Stage, Wait};
 use super::timers::Timer;
 use crate::core::effect::Purpose;
@@ -21,6 +22,7 @@ use crate::core::record::RequeueReason;
 impl Supervisor {
     pub(super) fn requeued(&mut self, at: Moment, seat: Seat, why: &RequeueReason, not_before: Moment) {
         self.keep_salvage(seat, false);
+        self.remember_earlier(seat, why_requeued(why));
         self.release(seat);
         let run = &mut self.agents[seat];
         run.latest.ended_at = Some(at);
@@ -62,6 +64,9 @@ impl Supervisor {
         let completed = state == State::Completed;
         if was_live {
             self.keep_salvage(seat, completed);
+            if !completed {
+                self.remember_earlier(seat, reason.cloned());
+            }
             self.leave_place_line(seat);
             if self.agents[seat].latest.started_at.is_some() {
                 self.agents[seat].latest.ended_at = Some(at);

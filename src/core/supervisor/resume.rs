@@ -13,14 +13,14 @@ use super::state::{AgentRun, Lifecycle, Live, Phases, Stage, Wait};
 use super::timers::Timer;
 use super::{Step, Supervisor};
 use crate::core::agent::OnPhaseFailure;
-use crate::core::effect::{Effect, Ending, Part, Purpose};
+use crate::core::effect::{Effect, Purpose};
 use crate::core::ids::{AgentId, Attempt, AttemptId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::{Queue, Seat};
-use crate::core::reason::{EndReason, Exit};
-use crate::core::record::{Fact, Layers, ProcessId, Record, RunOutcome, StopCause, Summary};
+use crate::core::reason::EndReason;
+use crate::core::record::{Fact, Layers, ProcessId, Record, RunOutcome, StopCause};
 
 /// An attempt of an earlier supervisor whose work is not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Supervisor {
             Unsettled {
                 id: live.id.clone(),
                 process: live.process.clone(),
-                tree_ended: !matches!(live.stage, Stage::Starting | Stage::Running),
+                tree_ended: !matches!(live.stage, Stage::Returning | Stage::Starting | Stage::Running),
                 wrote: live.wrote.iter().cloned().collect(),
                 outside: outside.map(|(path, _)| path.clone()).collect(),
                 message: self.agents[seat].latest.message.clone(),
@@ -105,11 +105,8 @@ impl Supervisor {
         let id = live.id.clone();
         match (&live.stage, live.frozen) {
             (Stage::Preparing, _) => step.ask(Effect::Prepare { id }),
-            (Stage::Starting | Stage::Running, _) => {
-                let (how, reason) = (Ending::AtOnce, EndReason::SupervisorDied);
-                case.note(step, Fact::EndIntended { id: id.clone(), part: Part::Agent, how, reason });
-                case.note(step, Fact::TreeEnded { id: id.clone(), exit: Exit::Lost, summary: Summary::default() });
-                step.ask(Effect::Measure { id });
+            (Stage::Returning | Stage::Starting | Stage::Running, _) => {
+                Self::cut_off(case, EndReason::SupervisorDied, step);
             }
             (Stage::Freezing, Some(_)) => self.verify_or_place(case, step),
             (Stage::Measuring | Stage::Freezing, _) | (Stage::Closing, None) => step.ask(Effect::Measure { id }),

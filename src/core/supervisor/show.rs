@@ -149,6 +149,7 @@ impl Supervisor {
             commit: latest.commit,
             salvage: run.salvage.iter().map(|attempt| salvage_ref(opened, &plan.id, *attempt)).collect(),
             verify: latest.verify.clone(),
+            began: latest.began.clone(),
             usage: run.usage,
         }
     }

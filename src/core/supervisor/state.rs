@@ -19,7 +19,7 @@ use crate::core::queue::Seat;
 use crate::core::reason::{DenialReason, EndReason, Exit};
 use crate::core::record::{Admission, Fate, Need, ProcessId, Usage, Write};
 use crate::core::steer::Stop;
-use crate::core::view::VerifyView;
+use crate::core::view::{Began, VerifyView};
 
 #[derive(Clone, Debug)]
 pub(super) struct AgentRun {
@@ -43,6 +43,8 @@ pub(super) struct AgentRun {
     pub(super) requeues: u32,
     /// How somebody stopped it while it ran.
     pub(super) stop: Option<Stop>,
+    /// What the next attempt is to go on with.
+    pub(super) earlier: Option<Earlier>,
     pub(super) latest: Latest,
 }
 
@@ -109,12 +111,43 @@ pub(super) struct Live {
     pub(super) held: BTreeSet<RepoPath>,
     /// Conflicts that it caused and that nobody has decided yet.
     pub(super) contested: BTreeSet<ConflictId>,
+    /// The attempt that it goes on with, or was to go on with.
+    pub(super) earlier: Option<Box<Earlier>>,
+    /// Paths of that one's work that were put back, and how sure it was whose they are.
+    pub(super) returned: BTreeMap<RepoPath, Attribution>,
+    pub(super) thread: Thread,
+}
+
+/// An attempt that another one may go on with.
+#[derive(Clone, Debug)]
+pub(super) struct Earlier {
+    pub(super) attempt: Attempt,
+    pub(super) thread: Option<String>,
+    pub(super) why: EndReason,
+    /// What was counted of its thread.
+    pub(super) used: Option<Usage>,
+    /// The commit that holds its work.
+    pub(super) commit: Option<ObjectId>,
+    pub(super) writes: Vec<Write>,
+}
+
+/// What is known of the thread of an attempt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Thread {
+    /// What it is called: by the attempt itself, or by the one that it goes on with.
+    pub(super) name: Option<String>,
+    /// The attempt itself said so.
+    pub(super) is_confirmed: bool,
+    /// What was counted of it, in all its attempts.
+    pub(super) used: Option<Usage>,
 }
 
 /// How far a live attempt is: the answer that it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Preparing,
+    /// The work of an earlier attempt is being put back.
+    Returning,
     Starting,
     Running,
     Measuring,
@@ -149,6 +182,7 @@ pub(super) struct Latest {
     pub(super) message: Option<String>,
     pub(super) commit: Option<ObjectId>,
     pub(super) verify: Option<VerifyView>,
+    pub(super) began: Option<Began>,
 }
 
 impl AgentRun {
@@ -165,6 +199,7 @@ impl AgentRun {
             added: BTreeSet::new(),
             requeues: 0,
             stop: None,
+            earlier: None,
             latest: Latest::default(),
         }
     }
@@ -228,6 +263,9 @@ impl Live {
             admitted: BTreeMap::new(),
             granted: Vec::new(),
             contested: BTreeSet::new(),
+            earlier: None,
+            returned: BTreeMap::new(),
+            thread: Thread::default(),
         }
     }
 
@@ -235,7 +273,7 @@ impl Live {
         match (&self.stage, &self.failing) {
             (Stage::Preparing, _) => State::Waiting,
             (Stage::Running, _) if !self.contested.is_empty() => State::Conflict,
-            (Stage::Starting | Stage::Running, _) => State::Running,
+            (Stage::Returning | Stage::Starting | Stage::Running, _) => State::Running,
             (_, None) => State::Completing,
             (_, Some(reason)) => reason.state(),
         }

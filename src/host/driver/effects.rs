@@ -22,7 +22,7 @@ impl Driver<'_> {
         failpoint::reach();
         match effect {
             Effect::Prepare { id } => self.prepare(id),
-            Effect::Spawn { id, slot } => self.spawn_agent(id, slot),
+            Effect::Spawn { id, slot, continues } => self.spawn_agent(id, slot, continues.as_ref()),
             Effect::End { id, part, how } => self.end(TreeKey { id, part }, how),
             Effect::Sample { id } => {
                 let key = TreeKey { id: id.clone(), part: Part::Agent };
@@ -92,6 +92,14 @@ impl Driver<'_> {
                         (Vec::new(), paths)
                     });
                     Some(Event::Restored { id, restored, left })
+                });
+            }
+            Effect::Return { id, commit, changes } => {
+                // Before the watch can see it.
+                self.sight.outside.returns(&id, changes.iter().map(|change| &change.path));
+                self.ask_git(move |git| {
+                    let outcome = git.return_work(&commit, &changes);
+                    Some(Event::Returned { id, outcome })
                 });
             }
             Effect::Survey => self.git.post(move |git| {

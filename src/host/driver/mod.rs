@@ -31,7 +31,7 @@ use crate::core::facts::{self, PathFacts};
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
-use crate::core::reason::Interrupt;
+use crate::core::reason::{EndReason, Interrupt};
 use crate::core::record::{Fact, Layers, Record, RunOpened, RunOutcome};
 use crate::core::supervisor::{Step, Supervisor};
 use crate::core::view::RunView;
@@ -95,6 +95,8 @@ pub trait Observer {
     fn snapshot(&mut self, view: &RunView) -> Vec<u8>;
     /// What an agent's log is told about a call that failed.
     fn telling(&mut self, telling: &Telling) -> String;
+    /// Why an attempt ended, for the agent that goes on with it.
+    fn why(&mut self, reason: &EndReason) -> String;
     /// The document of the run, for whoever asks.
     fn document(&mut self, view: &RunView) -> serde_json::Value;
 }

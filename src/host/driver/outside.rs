@@ -87,6 +87,21 @@ impl Outside {
         }
     }
 
+    /// The supervisor is going to put work of an earlier attempt back at these paths, or to take it away again;
+    /// from here on it is this attempt's.
+    pub(super) fn returns<'p>(&mut self, id: &AttemptId, paths: impl Iterator<Item = &'p RepoPath> + Clone) {
+        let above = paths.clone().flat_map(|path| std::iter::successors(path.parent(), RepoPath::parent));
+        let all: BTreeSet<RepoPath> = paths.clone().cloned().chain(above).collect();
+        // Once there and once back; git removes a file before it makes the new one.
+        let own = Tally { closes: 2, moves_in: 2, deletes: 2, creates: 2, ..Tally::default() };
+        for path in all {
+            self.explained.entry(path).or_default().add(own);
+        }
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.wrote.extend(paths.cloned());
+        }
+    }
+
     pub(super) fn wrote(&self, id: &AttemptId) -> Vec<RepoPath> {
         self.attempts.get(id).map(|attempt| attempt.wrote.iter().cloned().collect()).unwrap_or_default()
     }

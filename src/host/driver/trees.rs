@@ -8,17 +8,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::core::change::ObjectId;
-use crate::core::effect::{Ending, Part};
+use crate::core::effect::{Continuation, Ending, Part};
 use crate::core::event::Event;
 use crate::core::ids::{AttemptId, Slot};
-use crate::core::reason::Exit;
+use crate::core::reason::{EndReason, Exit};
 use crate::host::git::ScratchWorktree;
 use crate::host::process::{SpawnError, Tree, TreeKey, TreeNews, TreeSpec};
-use crate::host::state::write_private;
-use crate::runner::{self, CommandLine, Reader};
+use crate::host::state::{RunDir, write_private};
+use crate::runner::{self, Again, CommandLine, MAX_TOLD, Reader, Told};
 use crate::session::{Launch, VerifyIn};
 
-use super::{Driver, NEWS_QUEUE, News};
+use super::{Driver, NEWS_QUEUE, News, Observer};
 
 /// The most of a verify command's output that goes into records.
 const TAIL: u64 = 4096;
@@ -61,7 +61,7 @@ impl Driver<'_> {
                 for progress in reader.feed(&bytes) {
                     self.observer.progress(&key.id, &progress);
                 }
-                None
+                reader.new_thread().map(|thread| Event::ThreadKnown { id: key.id, thread })
             }
             News::Prepared(id, outcome, protected) => {
                 let epoch = self.watch.as_ref().map(crate::host::watch::Watch::epoch);
@@ -165,16 +165,17 @@ impl Driver<'_> {
         }
     }
 
-    pub(super) fn spawn_agent(&mut self, id: AttemptId, slot: Slot) {
+    pub(super) fn spawn_agent(&mut self, id: AttemptId, slot: Slot, continues: Option<&Continuation>) {
         let dir = self.run_dir.attempt(&id);
         let Some(launch) = self.session.launches.get(&id.agent) else {
             return self.tell(Event::SpawnFailed { id, error: "the session does not say how to launch it".to_owned() });
         };
-        let line = match self.command_line(launch, &id, slot, &dir) {
+        let again = continues.map(|continues| again(self.observer, &self.run_dir, &id, continues));
+        let line = match self.command_line(launch, &id, slot, &dir, again.as_ref()) {
             Ok(line) => line,
             Err(error) => return self.tell(Event::SpawnFailed { id, error }),
         };
-        let reader = Reader::new(launch.kind);
+        let reader = Reader::going_on(launch.kind, continues.and_then(|continues| continues.used));
         let key = TreeKey { id, part: Part::Agent };
         let spec = TreeSpec {
             cgroup: self.cgroup_of(&key),
@@ -195,8 +196,16 @@ impl Driver<'_> {
         self.spawn(spec);
     }
 
-    fn command_line(&self, launch: &Launch, id: &AttemptId, slot: Slot, dir: &Path) -> Result<CommandLine, String> {
-        let line = runner::command_line(&self.context(launch, id, slot, dir)).map_err(|e| e.to_string())?;
+    fn command_line(
+        &self,
+        launch: &Launch,
+        id: &AttemptId,
+        slot: Slot,
+        dir: &Path,
+        again: Option<&Again>,
+    ) -> Result<CommandLine, String> {
+        let context = runner::Context { again, ..self.context(launch, id, slot, dir) };
+        let line = runner::command_line(&context).map_err(|e| e.to_string())?;
         for (path, bytes) in &line.files {
             write_private(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         }
@@ -213,6 +222,7 @@ impl Driver<'_> {
             attempt_dir: dir,
             shared_tmp: &self.shared_tmp,
             environment: &self.environment,
+            again: None,
         }
     }
 
@@ -324,7 +334,7 @@ impl Driver<'_> {
                 None
             });
         }
-        let tail = tail_of(&dir.join("verify.log")).unwrap_or_default();
+        let tail = tail_of(&dir.join("verify.log"), TAIL).unwrap_or_default();
         Event::Verified { id, exit, tail }
     }
 }
@@ -339,14 +349,25 @@ fn survived(news: &News) -> Option<Event> {
     (count > 0).then(|| Event::Survived { id: key.id.clone(), count })
 }
 
+/// What an attempt is told that goes on with an earlier one.
+fn again(observer: &mut dyn Observer, run_dir: &RunDir, id: &AttemptId, continues: &Continuation) -> Again {
+    let (told, log) = match continues.why {
+        EndReason::VerifyFailed { .. } | EndReason::VerifyTimeout { .. } => (Told::Verify, "verify.log"),
+        _ => (Told::Errors, "stderr.log"),
+    };
+    let before = AttemptId { agent: id.agent.clone(), attempt: continues.from };
+    let tail = tail_of(&run_dir.attempt(&before).join(log), MAX_TOLD).unwrap_or_default();
+    Again::new(&continues.thread, &observer.why(&continues.why), told, &tail)
+}
+
 /// The end of a log, at a line's start where there is one, as text.
-fn tail_of(path: &Path) -> std::io::Result<String> {
+fn tail_of(path: &Path, length: u64) -> std::io::Result<String> {
     use std::io::{Read as _, Seek as _, SeekFrom};
     let mut file = std::fs::File::open(path)?;
-    let from = file.metadata()?.len().saturating_sub(TAIL);
+    let from = file.metadata()?.len().saturating_sub(length);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes)?;
+    file.take(length).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let cut = if from == 0 { 0 } else { text.find('\n').map_or(0, |at| at + 1) };
     Ok(text[cut..].to_owned())

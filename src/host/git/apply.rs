@@ -40,10 +40,10 @@ pub enum ApplyError {
 }
 
 /// What is to be at a path, and what is there now.
-struct Target {
-    path: RepoPath,
-    entry: Option<Entry>,
-    now: Option<Entry>,
+pub(super) struct Target {
+    pub(super) path: RepoPath,
+    pub(super) entry: Option<Entry>,
+    pub(super) now: Option<Entry>,
 }
 
 /// How a path of the work stands to HEAD.
@@ -140,13 +140,13 @@ impl Repository {
         }
     }
 
-    fn lstat(&self, path: &RepoPath) -> Result<Option<Stat>, GitError> {
+    pub(super) fn lstat(&self, path: &RepoPath) -> Result<Option<Stat>, GitError> {
         self.root.lstat(path).map_err(GitError::io(format!("looking at `{path}`")))
     }
 
     /// Is a directory where the path is to be, or on the way to it something that is none and will not be
     /// removed?
-    fn is_in_the_way(&self, path: &RepoPath, stat: Option<Stat>, steps: &[Step]) -> Result<bool, GitError> {
+    pub(super) fn is_in_the_way(&self, path: &RepoPath, stat: Option<Stat>, steps: &[Step]) -> Result<bool, GitError> {
         if stat.is_some_and(|stat| stat.is_dir()) {
             return Ok(true);
         }
@@ -183,7 +183,7 @@ impl Repository {
 
     /// Removals first, or a directory could not take the place of a file. Git writes the files, so that
     /// they are as it would check them out.
-    fn write_out(&self, targets: &[Target]) -> Result<(), GitError> {
+    pub(super) fn write_out(&self, targets: &[Target]) -> Result<(), GitError> {
         for Target { path, .. } in targets.iter().filter(|target| target.entry.is_none()) {
             self.remove(path).map_err(GitError::io(format!("removing `{path}`")))?;
             for above in std::iter::successors(path.parent(), RepoPath::parent) {

@@ -36,6 +36,8 @@ pub enum GitError {
     IndexLocked { path: PathBuf },
     #[error("the reference `{0}` is not what it was")]
     Moved(String),
+    #[error("what was written to `{0}` was not kept")]
+    NotKept(String),
     #[error("a file is changing while it is read: `{0}`")]
     Unsteady(String),
 }

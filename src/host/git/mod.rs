@@ -15,6 +15,7 @@
 //! Deliberately absent: deciding. What is dirty, mixed or salvaged is judged in `core`.
 
 mod admit;
+mod again;
 mod apply;
 mod attempt;
 mod baseline;
