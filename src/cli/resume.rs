@@ -64,7 +64,9 @@ fn help(error: &ResumeError) -> String {
         | ResumeError::NoLaunches { .. }
         | ResumeError::Read { .. }
         | ResumeError::Launches { .. } => {
-            "start a new run; what this one left is kept under refs/supervise/".to_owned()
+            "what its agents had changed is in the tree (git status): commit or stash what is good, then start a new \
+             run; what was kept before is under refs/supervise/ (supervise salvage list)"
+                .to_owned()
         }
     }
 }

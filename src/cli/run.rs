@@ -21,6 +21,7 @@ use crate::host::git::{DirtyClaim, Facts, GitError, Repository};
 use crate::host::process;
 use crate::host::salvage;
 use crate::host::state::{Hold, RunDir, StateError};
+use crate::journal::JournalError;
 use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, report};
 use crate::runner::{self, RunnerError};
@@ -134,8 +135,24 @@ pub enum RunError {
     #[error("cannot start the asynchronous runtime")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
-    #[diagnostic(help("the work is where the agents left it; look at it with `git status`"))]
+    #[diagnostic(help("{}", driver_help(.0)))]
     Driver(DriverError),
+}
+
+fn driver_help(error: &DriverError) -> &'static str {
+    match error {
+        DriverError::Journal(JournalError::Create { .. }) | DriverError::Plan(_) => {
+            "nothing was started; make space, or the repository's git directory writable, and run it again"
+        }
+        DriverError::Journal(JournalError::TooLong { .. } | JournalError::Encode { .. }) => {
+            "this is a bug of supervise: please report it; `supervise resume` goes on with the run"
+        }
+        DriverError::Journal(_) | DriverError::Disk { .. } => {
+            "make space, or the file system writable, then `supervise resume` goes on with the run; until then the \
+             work is where the agents left it (git status)"
+        }
+        _ => "the work is where the agents left it (git status); `supervise resume` goes on with the run",
+    }
 }
 
 /// The most paths that an error about dirty claims lists for each agent.

@@ -25,6 +25,17 @@ pub enum StateError {
     Io { path: PathBuf, source: io::Error },
 }
 
+impl StateError {
+    /// With its cause, on one line.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        match self {
+            Self::Held { .. } => self.to_string(),
+            Self::Io { source, .. } => format!("{self}: {source}"),
+        }
+    }
+}
+
 /// The right to supervise a repository.
 #[derive(Debug)]
 pub struct Hold {

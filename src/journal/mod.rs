@@ -70,7 +70,9 @@ impl JournalError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
-            Self::NoSpace { .. } => "free some space; what ran is ended and salvaged, and its records are complete",
+            Self::NoSpace { .. } => {
+                "free some space; what ran is ended, its files are as they were left, and the records are complete"
+            }
             Self::NewerVersion { .. } | Self::Unreadable { .. } => {
                 "it was written by a newer supervise: use that version, or a newer one"
             }

@@ -20,7 +20,7 @@ fn a_journal_that_cannot_grow_ends_everything_and_loses_nothing() {
     let repo = TestRepo::new();
     let mut session = "[session]\nmax_concurrent = 2\n".to_owned();
     // It writes, and stays; the others then fill the journal, one after the other.
-    session += "[[agent]]\nid = \"long\"\npriority = 1\nfiles = [\"long.txt\"]\ncommand = [\"sh\", \"-c\", \"echo half > long.txt; setsid sleep 600 & sleep 600\"]\n";
+    session += "[[agent]]\nid = \"long\"\npriority = 1\nfiles = [\"long.txt\"]\ncommand = [\"sh\", \"-c\", \"test $SUPERVISE_ATTEMPT = 1 || { echo whole > long.txt; exit; }; echo half > long.txt; setsid sleep 600 & sleep 600\"]\n";
     for number in 0..300 {
         session += &format!(
             "[[agent]]\nid = \"filler-{number}\"\ncommand = [\"sh\", \"-c\", \"while ! [ -e long.txt ]; do sleep 0.01; done\"]\n"
@@ -42,6 +42,11 @@ fn a_journal_that_cannot_grow_ends_everything_and_loses_nothing() {
     for line in journal.lines() {
         assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
     }
+    assert!(ended.stderr.contains("`supervise resume` goes"), "{}", ended.stderr);
+    // Without the limit it goes on to its end.
+    Ended::of(&repo.supervise().arg("resume").output().unwrap()).expect(0);
+    assert_eq!((repo.subjects(), repo.status()), (vec!["feat(long): long".to_owned()], String::new()));
+    assert_eq!(repo.read("long.txt"), "whole\n");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The whole program, end to end: real processes, real git, and (where it is there) the real codex.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod again;
 mod alone;
 mod ci;
+mod clocks;
 mod codex;
 mod codex_gate;
 mod dry_run;
@@ -11,11 +12,13 @@ mod examples;
 mod faults;
 mod gate;
 mod git;
+mod gone;
 mod hooks;
 #[path = "../support/model/mod.rs"]
 mod model;
 mod nights;
 mod options;
+mod outage;
 mod private;
 #[path = "../support/real.rs"]
 mod real;
@@ -23,3 +26,6 @@ mod register;
 mod resume;
 mod run;
 mod support;
+#[path = "../support/again.rs"]
+#[expect(dead_code, reason = "shared with tests that run again as another user")]
+mod within;

@@ -29,7 +29,8 @@ fn open_to_others(dir: &Path, found: &mut Vec<String>, seen: &mut usize) {
 fn nobody_else_may_read_what_a_run_keeps() {
     let repo = TestRepo::with(&[("kept", "old\n")]);
     // While it runs there are its socket, the watch's directory and what is not renamed yet: the agent looks.
-    let look = "find .git/supervise ! -type l -perm /077 ! -name baseline ! -name extras > \\\"$SUPERVISE_TEST_SEEN\\\"";
+    let look =
+        "find .git/supervise ! -type l -perm /077 ! -name baseline ! -name extras > \\\"$SUPERVISE_TEST_SEEN\\\"";
     let seen = repo.tmp().join("seen");
     let session = format!(
         "[[agent]]\nid = \"a\"\nfiles = [\"kept\"]\nretries = 1\nverify = \"echo looked; exit 1\"\n\

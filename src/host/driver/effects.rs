@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::effect::{Effect, Part};
-use crate::core::event::{Event, PlaceRefusal, Preparation};
+use crate::core::event::{Event, PlaceRefusal, Preparation, ReturnRefusal};
 use crate::core::ids::{AttemptId, RunnerName};
 use crate::core::path::RepoPath;
 use crate::core::reason::Quiet;
 use crate::host::failpoint;
-use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository};
+use crate::host::git::{Checkpoint, CommitMessage, FreezeRequest, Repository, says_disk};
 use crate::host::process::{Tree, TreeKey};
 use crate::runner;
 
@@ -86,12 +86,15 @@ impl Driver<'_> {
             Effect::Restore { id, commit, paths } => {
                 // Before the watch can see it.
                 self.sight.outside.puts_back(&id, &paths);
-                self.ask_git(move |git| {
-                    let (restored, left) = git.restore(&id, commit, &paths).unwrap_or_else(|error| {
-                        tracing::error!(%id, %error, "its files could not be put back");
-                        (Vec::new(), paths)
-                    });
-                    Some(Event::Restored { id, restored, left })
+                self.git.post(move |git| {
+                    Some(match git.restore(&id, commit, &paths) {
+                        Ok((restored, left)) => News::Core(Event::Restored { id, restored, left }),
+                        Err(error) if error.is_of_disk() => News::Disk(error.to_string()),
+                        Err(error) => {
+                            tracing::error!(%id, %error, "its files could not be put back");
+                            News::Core(Event::Restored { id, restored: Vec::new(), left: paths })
+                        }
+                    })
                 });
             }
             Effect::Return { id, commit, changes } => {
@@ -119,8 +122,13 @@ impl Driver<'_> {
         self.git.post(move |git| {
             let outcome = match run_dir.make_attempt(&id) {
                 Ok(dir) => git.prepare(&id, &claim, allow_dirty, &dir),
-                Err(error) => Preparation::Failed { error: error.to_string() },
+                Err(error) => Preparation::Failed { error: error.whole() },
             };
+            if let Preparation::Failed { error } = &outcome
+                && says_disk(error)
+            {
+                return Some(News::Disk(error.clone()));
+            }
             let protected = git.protected(&id);
             Some(News::Prepared(id, outcome, protected))
         });
@@ -147,7 +155,11 @@ impl Driver<'_> {
     }
 
     pub(super) fn ask_git(&self, job: impl FnOnce(&mut Repository) -> Option<Event> + Send + 'static) {
-        self.git.post(move |git| job(git).map(News::Core));
+        self.git.post(move |git| {
+            let event = job(git)?;
+            let of_disk = disk_error(&event).filter(|error| says_disk(error)).map(ToOwned::to_owned);
+            Some(of_disk.map_or(News::Core(event), News::Disk))
+        });
     }
 
     /// Queues an answer that is known at once. It is taken on a later turn, like every other.
@@ -167,5 +179,19 @@ impl Driver<'_> {
             final_message: self.messages.get(id).cloned(),
             trailers: Vec::new(),
         }
+    }
+}
+
+/// What went wrong with an attempt's work, where that is what the event says. Of a checkpoint that could not be made
+/// the run is only told.
+fn disk_error(event: &Event) -> Option<&str> {
+    match event {
+        Event::Frozen { outcome: Err(error), .. }
+        | Event::PlacePrepared { outcome: Err(PlaceRefusal::Git { error }), .. }
+        | Event::Placed { outcome: Err(PlaceRefusal::Git { error }), .. }
+        | Event::Returned { outcome: Err(ReturnRefusal::Failed { error } | ReturnRefusal::Stuck { error }), .. } => {
+            Some(error)
+        }
+        _ => None,
     }
 }

@@ -8,6 +8,7 @@
 //! Deliberately absent: the comparison (`git`), what follows from it (`core`).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -20,6 +21,7 @@ use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
 use crate::host::git::GitError;
 use crate::host::watch::Watch;
+use crate::shim::record::ExitRecord;
 
 /// How long a cookie of the watch is waited for. Its answer takes far less, even after a gap.
 const COOKIE_WAIT: Duration = Duration::from_secs(10);
@@ -57,6 +59,7 @@ impl Driver<'_> {
     ) {
         match outcome {
             Ok(measured) => self.drain(Stage::Tell(id, measured, foreign)),
+            Err(error) if error.is_of_disk() => self.disk = Some(error.to_string()),
             Err(error) => self.tell(Event::Measured { id, outcome: Err(error.to_string()) }),
         }
     }
@@ -105,7 +108,9 @@ impl Driver<'_> {
                 let doubt = if sure { Doubt::None } else { Doubt::Whole };
                 let touched = self.sight.outside.wrote(&id);
                 let left = self.left.get(&id).cloned();
+                let exit_record = self.run_dir.attempt(&id).join("exit.json");
                 self.git.post(move |git| {
+                    warn_of_logs(&id, &exit_record);
                     let outcome = git.measure(&id, doubt, &touched);
                     let foreign = left
                         .zip(outcome.as_ref().ok())
@@ -129,5 +134,25 @@ impl Driver<'_> {
         let tallies = watch.tallies(&paths);
         let seen: Vec<(RepoPath, Tally)> = paths.into_iter().zip(tallies).collect();
         self.sight.outside.of_attempt(id, &seen)
+    }
+}
+
+/// Says so where the disk did not take all of an attempt's output. The attempt itself does not depend on it.
+fn warn_of_logs(id: &AttemptId, exit_record: &Path) {
+    let record = match ExitRecord::read(exit_record) {
+        Ok(Some(record)) => record,
+        Ok(None) if exit_record.with_file_name("stdout.log").exists() => {
+            let logs = exit_record.with_file_name("");
+            tracing::warn!(%id, "the logs in {} may not be whole: exit.json found no space, or its shim died", logs.display());
+            return;
+        }
+        Ok(None) | Err(_) => return,
+    };
+    for (log, name) in [(record.stdout, "stdout.log"), (record.stderr, "stderr.log")] {
+        if let Some(error) = log.error {
+            let file = exit_record.with_file_name(name);
+            let (file, bytes) = (file.display(), log.omitted);
+            tracing::warn!(%id, %error, bytes, "{file} is not whole: the disk did not take all of it; make space");
+        }
     }
 }

@@ -115,6 +115,11 @@ pub struct Finished {
 pub enum DriverError {
     #[error("the journal failed; everything that ran was ended, and its files are as the agents left them")]
     Journal(#[from] JournalError),
+    /// The work of an attempt cannot be kept, committed or put back; the run can be taken up where it is.
+    #[error(
+        "the disk takes nothing more; everything that ran was ended, and its files are as the agents left them: {error}"
+    )]
+    Disk { error: String },
     #[error("cannot start the thread that git runs on")]
     GitThread(#[source] io::Error),
     #[error("the thread `{0}` ended by a bug in supervise; everything that ran was ended")]
@@ -160,6 +165,8 @@ enum News {
     Undrained(u64),
     /// A tree that is gone, against its baseline; and what somebody else is known to have written of it.
     Compared(AttemptId, Result<facts::Measured, GitError>, Vec<RepoPath>),
+    /// The disk is full, or read-only, and this could not be done.
+    Disk(String),
     /// A thread is gone, because of a bug; this is its name.
     Died(&'static str),
     /// Who was seen writing what, where there is no gate.
@@ -221,6 +228,8 @@ struct Driver<'o> {
     owed: control::Owed,
     /// A thread whose answers will never come.
     died: Option<&'static str>,
+    /// What the disk did not take.
+    disk: Option<String>,
     surveyed: bool,
     outcome: Option<RunOutcome>,
     /// Attempts of an earlier supervisor.
@@ -315,6 +324,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         snapshot_due: None,
         owed: control::Owed::default(),
         died: None,
+        disk: None,
         surveyed: true,
         outcome: None,
         left: left.into_iter().map(|left| (left.attempt.id.clone(), left)).collect(),
@@ -423,6 +433,9 @@ impl Driver<'_> {
             }
             if let Some(name) = self.died {
                 return Err(DriverError::ThreadDied(name));
+            }
+            if let Some(error) = self.disk.take() {
+                return Err(DriverError::Disk { error });
             }
             if self.look_due().is_some_and(|due| due <= self.now()) {
                 self.look();

@@ -75,6 +75,10 @@ impl Driver<'_> {
                 self.died = Some(name);
                 None
             }
+            News::Disk(error) => {
+                self.disk = Some(error);
+                None
+            }
             News::Watch(wake) => {
                 self.woken(wake);
                 None

@@ -49,9 +49,50 @@ impl GitError {
         move |source| Self::Libgit2 { what, source }
     }
 
+    /// Does the disk take nothing more, so that trying again is of use once it does?
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_of_disk(source),
+            error => says_disk(&error.to_string()),
+        }
+    }
+
     /// Wraps an error of the system with what was being done.
     pub(super) fn io<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source: source.into() }
+    }
+}
+
+/// Is the disk or the quota full, or the file system read-only?
+#[must_use]
+pub fn is_of_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
+/// The same of what an error says (strerror(3), which libgit2 and git cite).
+#[must_use]
+pub fn says_disk(text: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded", "Read-only file system"].iter().any(|said| text.contains(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_disk_is_known_however_it_is_told() {
+        let check = |error: GitError, expected: bool| assert_eq!(error.is_of_disk(), expected, "{error}");
+        for (number, expected) in [(28, true), (30, true), (122, true), (27, true), (13, false), (2, false)] {
+            check(GitError::io("writing")(io::Error::from_raw_os_error(number)), expected);
+        }
+        let lib = |text: &str| GitError::lib("writing")(git2::Error::from_str(text));
+        check(lib("failed to write loose object: No space left on device"), true);
+        check(lib("the object is not there"), false);
+        let command = |text: &str| GitError::Command { what: "commit-tree".to_owned(), text: text.to_owned() };
+        check(command("fatal: unable to create 'x': Read-only file system"), true);
+        check(command("fatal: not a tree"), false);
     }
 }

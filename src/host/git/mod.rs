@@ -59,7 +59,7 @@ use crate::core::path::RepoPath;
 pub use apply::{Applied, ApplyError};
 pub use attempt::Checkpoint;
 pub use command::scratch_file;
-pub use error::GitError;
+pub use error::{GitError, is_of_disk, says_disk};
 pub use extras::Base;
 pub use freeze::FreezeRequest;
 pub use kept::{KeptRef, Patch, PatchForm, PatchPath};
