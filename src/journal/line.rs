@@ -28,7 +28,7 @@ pub const MAX_LINE: usize = 256 << 20;
 pub struct Header {
     pub version: u32,
     pub run: RunId,
-    /// When the run was opened, [`Moment::ZERO`] of its records.
+    /// When the run was opened, the zero of its records.
     pub created: Timestamp,
     /// The version of the program that wrote it.
     pub program: String,
