@@ -9,7 +9,6 @@ mod dry_run;
 mod examples;
 mod faults;
 mod gate;
-mod git;
 mod hooks;
 #[path = "../support/model/mod.rs"]
 mod model;
@@ -21,4 +20,5 @@ mod real;
 mod register;
 mod resume;
 mod run;
+#[expect(dead_code, reason = "shared with other tests")]
 mod support;
