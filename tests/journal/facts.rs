@@ -316,6 +316,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         verified(Verification::Markers),
         verified(Verification::Unknown { error: "gone".to_owned() }),
         Fact::OutsideWrite { paths: vec![at()] },
+        Fact::AgentWaits { agent: agent("docs.api"), reason: WaitReason::OpenFiles { fit: 24 } },
     ];
     facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 10), fact }).collect()
 }
