@@ -7,7 +7,6 @@ mod codex;
 mod codex_gate;
 mod dry_run;
 mod examples;
-mod faults;
 mod gate;
 mod hooks;
 #[path = "../support/model/mod.rs"]
