@@ -20,6 +20,8 @@ pub struct Plan {
     /// In order of position in the file.
     pub agents: Vec<AgentPlan>,
     pub max_concurrent: NonZeroU32,
+    /// So many at once fit the supervisor's limit on open files; `None`: as many as there may be.
+    pub fits: Option<NonZeroU32>,
     /// Runners that have a limit of their own.
     pub runner_limits: BTreeMap<RunnerName, NonZeroU32>,
     /// Start nothing more after this moment; let what runs finish.
@@ -54,6 +56,14 @@ pub enum OnPhaseFailure {
 /// 1 is first, 5 is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u8);
+
+impl Plan {
+    /// At most so many agents hold a slot at once.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.fits.map_or(self.max_concurrent, |fits| fits.min(self.max_concurrent)).get()
+    }
+}
 
 impl Priority {
     pub const DEFAULT: Self = Self(3);

@@ -51,6 +51,7 @@ pub fn judge(evidence: &Evidence<'_>, measured: &Measured) -> Vec<Write> {
             Write { change: change.clone(), attribution, fate }
         })
         .collect();
+    writes.extend(undone(evidence, measured));
     writes.sort_by(|a, b| a.change.path.cmp(&b.change.path));
     writes.dedup_by(|a, b| a.change.path == b.change.path);
     writes
@@ -64,6 +65,21 @@ pub fn weaken(mut writes: Vec<Write>, known: &BTreeMap<RepoPath, Attribution>) -
         write.attribution = write.attribution.max(before);
     }
     writes
+}
+
+/// What it is known to have written of its own, somebody outside every tree wrote as well, and is as it was before:
+/// whose hand undid its work cannot be known, so it is not taken for done. A change from nothing to nothing.
+fn undone<'e>(evidence: &'e Evidence<'_>, measured: &'e Measured) -> impl Iterator<Item = Write> + 'e {
+    let changed: BTreeSet<&RepoPath> = measured.own.iter().chain(&measured.beyond).map(|change| &change.path).collect();
+    let wrote = evidence.seen.unwrap_or(evidence.caught);
+    let fails = evidence.on_outside_edit == OnOutsideEdit::Fail;
+    let undone =
+        move |path: &&RepoPath| fails && wrote.contains(*path) && !changed.contains(path) && evidence.owns(path);
+    measured.outside.iter().filter(undone).map(|path| Write {
+        change: Change { path: path.clone(), before: None, after: None },
+        attribution: Attribution::Certain,
+        fate: Fate::Mixed,
+    })
 }
 
 fn is_nested(change: &Change) -> bool {
@@ -82,8 +98,7 @@ impl Evidence<'_> {
     }
 
     fn fate_of_own(&self, path: &RepoPath, outside: bool) -> Fate {
-        let own = self.claim.exclusive_matches(path) || self.locked.contains(path);
-        match (own, self.admitted.get(path), self.on_undeclared) {
+        match (self.owns(path), self.admitted.get(path), self.on_undeclared) {
             (true, ..) if outside => self.mixed(),
             (true, ..) => self.clean_or_not(path),
             (false, Some(Admission::Provisional), OnUndeclared::Deny | OnUndeclared::Kill) if !outside => {
@@ -94,6 +109,10 @@ impl Evidence<'_> {
         }
     }
 
+    fn owns(&self, path: &RepoPath) -> bool {
+        self.claim.exclusive_matches(path) || self.locked.contains(path)
+    }
+
     fn inferred(&self, path: &RepoPath, outside: bool) -> (Attribution, Fate) {
         let caught = self.caught.contains(path);
         let attribution = if caught { Attribution::Certain } else { Attribution::Inferred };
@@ -102,7 +121,7 @@ impl Evidence<'_> {
             self.claim.late_matches(path) && !self.others.iter().any(theirs)
         };
         // `locked` are paths that joined its claim in an earlier attempt.
-        if self.claim.exclusive_matches(path) || self.locked.contains(path) || late() {
+        if self.owns(path) || late() {
             (attribution, if outside { self.mixed() } else { self.clean_or_not(path) })
         } else {
             (if caught { attribution } else { Attribution::Unknown }, Fate::Leave)
@@ -202,6 +221,33 @@ mod tests {
         assert_eq!(judged("elsewhere", Some(false), false, Default::default()), None);
         check("mine", yes, true, (Attribution::Certain, Fate::Mixed));
         check("beside", yes, true, (Attribution::Certain, Fate::Leave));
+    }
+
+    #[test]
+    fn what_somebody_else_put_back_is_undone() {
+        let claim = Claim { exclusive: patterns(&["mine"]), ..Claim::default() };
+        let wrote = BTreeSet::from([path("mine/a"), path("mine/b"), path("mine/c"), path("other")]);
+        let (none, nothing) = (BTreeSet::new(), BTreeMap::new());
+        let mut evidence = Evidence {
+            claim: &claim,
+            others: &[],
+            dirty: &none,
+            locked: &none,
+            admitted: &nothing,
+            seen: Some(&wrote),
+            caught: &none,
+            on_undeclared: OnUndeclared::Deny,
+            on_outside_edit: OnOutsideEdit::Fail,
+        };
+        let outside = ["mine/a", "mine/b", "mine/unseen", "other"].map(path).to_vec();
+        let measured = Measured { own: vec![change("mine/a")], outside, ..Measured::default() };
+        let mixed = |evidence: &Evidence<'_>| {
+            let writes = judge(evidence, &measured).into_iter().filter(|write| write.fate == Fate::Mixed);
+            writes.map(|write| (write.change.path.clone(), write.is_undone())).collect::<Vec<_>>()
+        };
+        assert_eq!(mixed(&evidence), [(path("mine/a"), false), (path("mine/b"), true)], "`mine/c` it put back itself");
+        evidence.on_outside_edit = OnOutsideEdit::Commit;
+        assert_eq!(mixed(&evidence), []);
     }
 
     #[test]

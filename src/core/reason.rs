@@ -25,6 +25,8 @@ pub enum WaitReason {
     DirtyClaim { paths: Vec<RepoPath> },
     /// All slots are taken.
     Slot,
+    /// No more than these run at once: the limit on open files allows no more.
+    OpenFiles { fit: u32 },
     /// All slots of its runner are taken.
     RunnerSlot { runner: RunnerName },
     /// Its runner is paused by a rate limit.

@@ -361,6 +361,14 @@ pub struct Write {
     pub fate: Fate,
 }
 
+impl Write {
+    /// Somebody else put the path back, so there is nothing of the write in the tree.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        self.change.before == self.change.after
+    }
+}
+
 /// What becomes of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -16,6 +16,7 @@ pub mod git;
 pub mod git_thread;
 pub mod hooks;
 pub mod leftovers;
+pub mod limits;
 pub mod lookups;
 pub mod past;
 pub mod process;

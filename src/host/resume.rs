@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::leftovers;
+use super::limits;
 use super::past::{self, PastError};
 use super::state::RunDir;
 use crate::core::change::Change;
@@ -72,7 +73,8 @@ impl TakenUp {
     /// Reads what is kept in the run's directory.
     pub fn read(dir: &RunDir) -> Result<Self, ResumeError> {
         let run = dir.path().file_name().unwrap_or_default().display().to_string();
-        let plan = past::read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: run.clone() })?.plan;
+        let mut plan = past::read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: run.clone() })?.plan;
+        plan.fits = limits::agents_at_once();
         let mut supervisor = Supervisor::new(plan.clone());
         let (mut last, mut told) = (Moment::ZERO, Vec::new());
         let each = |Entry { record, .. }| {

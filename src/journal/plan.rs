@@ -99,6 +99,8 @@ struct PlanForm {
     #[serde(with = "via")]
     agents: Vec<AgentPlan>,
     max_concurrent: NonZeroU32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fits: Option<NonZeroU32>,
     #[serde(with = "limits")]
     runner_limits: BTreeMap<RunnerName, NonZeroU32>,
     #[serde(with = "via")]
@@ -313,6 +315,7 @@ mod tests {
                 phases: vec![phase(Some("one"), OnPhaseFailure::Stop), phase(None, OnPhaseFailure::Continue)],
                 agents: vec![agent("a", 0), other],
                 max_concurrent: NonZeroU32::new(4).unwrap(),
+                fits: None,
                 runner_limits: BTreeMap::from([(RunnerName::new("fast"), NonZeroU32::MIN)]),
                 stop_at: Some(Moment(77)),
                 max_failures: NonZeroU32::new(2),
@@ -325,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_plan_survives_the_file() {
-        let kept = kept();
+        let mut kept = kept();
+        kept.plan.fits = NonZeroU32::new(3);
         let text = write_plan(&kept).unwrap();
         let back = read_plan(&text).unwrap();
         assert_eq!(format!("{back:?}"), format!("{kept:?}"));

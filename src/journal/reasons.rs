@@ -280,6 +280,9 @@ enum WaitReasonForm {
         paths: Vec<RepoPath>,
     },
     Slot,
+    OpenFiles {
+        fit: u32,
+    },
     RunnerSlot {
         #[serde(with = "via")]
         runner: RunnerName,

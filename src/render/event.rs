@@ -351,6 +351,7 @@ impl EventLines {
             WaitReason::DirtyClaim { .. } => (Tone::Warning, "blocked", " (git status; commit or stash them)"),
             WaitReason::Phase { .. }
             | WaitReason::Slot
+            | WaitReason::OpenFiles { .. }
             | WaitReason::RunnerSlot { .. }
             | WaitReason::Preparing
             | WaitReason::Stopping => return None,

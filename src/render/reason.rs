@@ -27,6 +27,7 @@ pub fn wait_kind(reason: &WaitReason) -> &'static str {
         WaitReason::Reserved { .. } => "reserved",
         WaitReason::DirtyClaim { .. } => "dirty_claim",
         WaitReason::Slot => "slot",
+        WaitReason::OpenFiles { .. } => "open_files",
         WaitReason::RunnerSlot { .. } => "runner_slot",
         WaitReason::RateLimit { .. } => "rate_limit",
         WaitReason::Backoff { .. } => "backoff",
@@ -44,6 +45,9 @@ pub fn wait_text(reason: &WaitReason, setting: &Setting) -> String {
         WaitReason::Reserved { by } => format!("{by} is first in line for the same files"),
         WaitReason::DirtyClaim { paths } => format!("uncommitted changes in {}", some_of(paths, PATHS_SHOWN)),
         WaitReason::Slot => "all slots are taken".to_owned(),
+        WaitReason::OpenFiles { fit } => {
+            format!("no more than {fit} at once fit the limit on open files (ulimit -n)")
+        }
         WaitReason::RunnerSlot { runner } => format!("all slots of {} are taken", printable(runner.as_str())),
         WaitReason::RateLimit { runner, until } => {
             format!("rate limit of {} until {}", printable(runner.as_str()), setting.clock(*until))

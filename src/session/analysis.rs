@@ -340,6 +340,7 @@ mod tests {
             phases: vec![phase(), phase()],
             agents: rows.iter().enumerate().map(agent).collect(),
             max_concurrent: NonZeroU32::new(4).unwrap(),
+            fits: None,
             runner_limits: BTreeMap::new(),
             stop_at: None,
             max_failures: None,

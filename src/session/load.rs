@@ -169,6 +169,7 @@ fn assemble(
         phases: phase_plans(manifest),
         agents,
         max_concurrent: options.jobs.or(s.max_concurrent.as_ref().map(|n| n.value)).unwrap_or(MAX_CONCURRENT),
+        fits: None,
         runner_limits,
         stop_at: None,
         max_failures: s.max_failures.as_ref().map(|n| n.value),

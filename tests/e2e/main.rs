@@ -9,9 +9,7 @@ mod codex;
 mod codex_gate;
 mod dry_run;
 mod examples;
-mod faults;
 mod gate;
-mod git;
 mod gone;
 mod hooks;
 #[path = "../support/model/mod.rs"]
@@ -25,6 +23,7 @@ mod real;
 mod register;
 mod resume;
 mod run;
+#[expect(dead_code, reason = "shared with other tests")]
 mod support;
 #[path = "../support/again.rs"]
 #[expect(dead_code, reason = "shared with tests that run again as another user")]

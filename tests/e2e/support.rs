@@ -40,9 +40,21 @@ impl TestRepo {
         users.into_iter().map(|user| Self::owned_by(user, files)).collect()
     }
 
+    /// The same in memory, where there is room for that: to make very many files takes long on some disks.
+    pub(crate) fn in_memory(files: &[(&str, &str)], room: u64) -> Self {
+        let shared = Path::new("/dev/shm");
+        let free = nix::sys::statvfs::statvfs(shared).map_or(0, |at| at.blocks_available() * at.fragment_size());
+        let parent = if free > room { shared.to_owned() } else { std::env::temp_dir() };
+        Self::made_in(&parent, None, files)
+    }
+
     fn owned_by(user: Option<u32>, files: &[(&str, &str)]) -> Self {
+        Self::made_in(&std::env::temp_dir(), user, files)
+    }
+
+    fn made_in(parent: &Path, user: Option<u32>, files: &[(&str, &str)]) -> Self {
         let keep = std::env::var_os("SUPERVISE_TEST_KEEP").is_some();
-        let root = tempfile::Builder::new().prefix("supervise-test-").disable_cleanup(keep).tempdir().unwrap();
+        let root = tempfile::Builder::new().prefix("supervise-test-").disable_cleanup(keep).tempdir_in(parent).unwrap();
         let mark = format!("m{}", root.path().file_name().unwrap().to_string_lossy().replace(['-', '.'], "_"));
         let repo = Self { root, mark, user };
         fs::create_dir(repo.path()).unwrap();

@@ -331,6 +331,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         anew(AnewReason::Held { path: at(), by: with() }),
         anew(AnewReason::NotKept),
         anew(AnewReason::Failed { error: "disk full".to_owned() }),
+        Fact::AgentWaits { agent: agent("docs.api"), reason: WaitReason::OpenFiles { fit: 24 } },
     ];
     facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 10), fact }).collect()
 }

@@ -33,6 +33,7 @@ fn words_that_were_added_are_written_like_this() {
     check(1, r#""resolution":"requeue_holder","by":{"policy":"priority"}"#);
     check(1, r#""resolution":"moot","by":"nobody""#);
     check(1, r#""outcome":{"kind":"unknown","error":"gone"}"#);
+    check(1, r#""reason":{"kind":"open_files","fit":24}"#);
 }
 
 #[test]

@@ -141,13 +141,28 @@ fn an_interrupted_run_goes_on_where_it_was() {
     }
 }
 
+/// The first death is at a limit, the second once the run has nothing left to start.
+#[test]
+fn a_run_that_was_stopping_by_itself_reopens_nobody() {
+    let (size, seed) = (5, 9_138_419_645_611_050_494);
+    let world = run(some_scenario(size, seed), &deaths_of(seed));
+    let resumed = world.log.iter().filter_map(|record| match &record.fact {
+        Fact::RunResumed { reopened, .. } => Some(reopened.len()),
+        _ => None,
+    });
+    assert_eq!(resumed.collect::<Vec<_>>(), [0, 0]);
+}
+
+fn deaths_of(seed: u64) -> Vec<usize> {
+    let random = &mut Random(seed);
+    (0..=random.below(3)).map(|_| usize::try_from(random.below(150)).unwrap()).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn made_up_worlds_survive_the_deaths_of_their_supervisors(size in 1..12_usize, seed: u64) {
-        let random = &mut Random(seed);
-        let deaths: Vec<usize> = (0..=random.below(3)).map(|_| usize::try_from(random.below(150)).unwrap()).collect();
-        run(some_scenario(size, seed), &deaths);
+        run(some_scenario(size, seed), &deaths_of(seed));
     }
 }

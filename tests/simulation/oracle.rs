@@ -275,7 +275,7 @@ impl Oracle {
             assert!(!excluded, "live_leases_never_conflict: {id} and {other}");
         }
         let taken: BTreeSet<Slot> = self.leases.values().map(|(_, slot)| *slot).collect();
-        let lowest = (0..self.plan.max_concurrent.get()).map(Slot).find(|s| !taken.contains(s));
+        let lowest = (0..self.plan.slots()).map(Slot).find(|s| !taken.contains(s));
         assert_eq!(Some(slot), lowest, "slots_are_unique_and_the_lowest_free_one");
         if let Some(limit) = self.plan.runner_limits.get(&plan.runner) {
             let running = self.leases.keys().filter(|a| self.plan_of(a).runner == plan.runner).count();
@@ -310,7 +310,7 @@ impl Oracle {
     /// agent before it that lacks only locks and slots overlaps.
     fn must_start(&self) -> Option<AgentId> {
         let mut reserved: Vec<&AgentPlan> = Vec::new();
-        if self.leases.len() >= usize::try_from(self.plan.max_concurrent.get()).unwrap() {
+        if self.leases.len() >= usize::try_from(self.plan.slots()).unwrap() {
             return None;
         }
         for &index in &self.ranked {

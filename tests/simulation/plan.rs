@@ -233,6 +233,7 @@ pub(crate) fn scenario(agents: impl IntoIterator<Item = Agent>) -> Scenario {
         phases: (0..phases).map(phase).collect(),
         agents: agents.iter().map(|a| a.plan.clone()).collect(),
         max_concurrent: NonZeroU32::new(4).unwrap(),
+        fits: None,
         runner_limits: BTreeMap::new(),
         stop_at: None,
         max_failures: None,

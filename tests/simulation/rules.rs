@@ -621,3 +621,20 @@ fn every_waiting_agent_says_why() {
         ]
     );
 }
+
+#[test]
+fn as_many_run_at_once_as_fit_and_the_rest_says_so() {
+    let all =
+        || scenario(["a", "b", "c", "d"].map(|id| agent(id).takes(5))).with(|plan| plan.fits = NonZeroU32::new(2));
+    let mut world = World::new(all());
+    world.open();
+    while world.supervisor.view().unwrap().agents[1].state != State::Running {
+        world.advance();
+    }
+    let view = world.supervisor.view().unwrap();
+    let why: Vec<_> = view.agents[2..].iter().map(|a| (a.state, a.why.clone())).collect();
+    let waits = (State::Waiting, Why::Waits(WaitReason::OpenFiles { fit: 2 }));
+    assert_eq!(why, [waits.clone(), waits]);
+    let world = World::new(all()).run();
+    assert!(world.supervisor.view().unwrap().agents.iter().all(|a| a.state == State::Completed));
+}

@@ -142,7 +142,7 @@ impl Supervisor {
             agents.push(AgentRun::new(unmet));
         }
         let queue = Queue::new(&plan, &order);
-        let leases = Leases::new(plan.max_concurrent.get());
+        let leases = Leases::new(plan.slots());
         let phases = Phases::new(&plan);
         Self {
             plan,

@@ -20,7 +20,7 @@ use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::{Queue, Seat};
 use crate::core::reason::EndReason;
-use crate::core::record::{Fact, Layers, ProcessId, Record, RunOutcome, StopCause};
+use crate::core::record::{Fact, Layers, ProcessId, Record, RunOutcome};
 
 /// An attempt of an earlier supervisor whose work is not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +75,15 @@ impl Supervisor {
             // Whom somebody stopped stays stopped.
             run.stop.is_none() && matches!(reason, Some(EndReason::Interrupted(_) | EndReason::SupervisorDied))
         };
-        let seats = (0..self.agents.len()).filter(|&seat| was_cut_off(&self.agents[seat]));
+        let seats = (0..self.agents.len()).filter(|&seat| self.reopens() && was_cut_off(&self.agents[seat]));
         let reopened = seats.map(|seat| self.agent_plan(seat).id.clone()).collect();
         Record { at: now, fact: Fact::RunResumed { layers, reopened } }
+    }
+
+    /// Are agents that were cut off to run after all? Not where the run was stopping by itself, say at a limit, when its
+    /// supervisor died.
+    fn reopens(&self) -> bool {
+        self.interrupted().is_some() || self.ended.is_some()
     }
 
     /// What is to be done about the attempts that are not over.
@@ -147,8 +153,7 @@ impl Supervisor {
         }
         let decided = self.conflicts.iter().filter(|c| c.resolution.is_some() && c.verification.is_none());
         self.unchecked.extend(decided.map(|conflict| conflict.found.conflict));
-        let interrupted = matches!(self.stop, Some(StopCause::Interrupt(_)));
-        if interrupted || self.ended.is_some() {
+        if self.reopens() {
             self.reopen(reopened);
         }
     }

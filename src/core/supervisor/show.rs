@@ -83,6 +83,7 @@ impl Supervisor {
         Some(match self.queue.obstacle(seat) {
             Some(Obstacle::Reservation(by)) => WaitReason::Reserved { by: self.id_of(by) },
             Some(Obstacle::RunnerFull) => WaitReason::RunnerSlot { runner: plan.runner.clone() },
+            _ if self.plan.slots() < self.plan.max_concurrent.get() => WaitReason::OpenFiles { fit: self.plan.slots() },
             _ => WaitReason::Slot,
         })
     }

@@ -219,7 +219,7 @@ impl AgentRun {
         };
         let is_left = |write: &&Write| match write.fate {
             Fate::Commit | Fate::CommitMixed => completed == Some(false) && !self.latest.restored,
-            Fate::Mixed => completed == Some(false),
+            Fate::Mixed => completed == Some(false) && !write.is_undone(),
             Fate::SalvageOnly => completed.is_some() && !self.latest.restored,
             Fate::Leave => write.attribution != Attribution::Unknown,
         };

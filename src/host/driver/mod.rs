@@ -44,6 +44,7 @@ use super::control::{Control, Socket};
 use super::failpoint;
 use super::git::{Base, GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
+use super::limits;
 use super::lookups::{Lookups, LookupsError};
 use super::past;
 use super::process::{self, Launcher, SpawnError, Tree, TreeKey, TreeNews};
@@ -272,6 +273,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
                 agents: session.plan.agents.iter().map(|a| a.id.clone()).collect(),
             };
             let mut plan = session.plan.clone();
+            plan.fits = limits::agents_at_once();
             plan.stop_at = session.stop_at.map(|time| clock.next(time));
             past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
             let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,9 @@ use super::look::Look;
 use super::objects::{Conversion, Stored};
 use super::scope::Scope;
 use super::{CommitMessage, Repository};
+
+/// So many copies are brought to the disk one by one; of more, all in one go (syncfs(2)).
+const SYNCED_ALONE: u32 = 16;
 
 /// What is remembered of an attempt.
 #[derive(Debug)]
@@ -100,7 +103,7 @@ impl Repository {
             return Ok(Preparation::Dirty { paths: dirty });
         }
         let passed = look.passed.clone();
-        let baseline = self.baseline_of(look, head.commit, since, dir)?;
+        let baseline = self.baseline_of(look, &dirty, head.commit, since, dir)?;
         baseline.save(&mut file)?;
         self.remember(id, claim, baseline, dir);
         if let Some(state) = self.attempts.get_mut(id) {
@@ -151,9 +154,11 @@ impl Repository {
         commit.map(|c| self.objects.read_commit(c)).transpose().map(|c| c.map(|c| c.tree))
     }
 
+    /// `dirty`: paths that are not what HEAD has, in their order.
     fn baseline_of(
         &self,
         look: Look,
+        dirty: &[RepoPath],
         head: Option<ObjectId>,
         since: (i64, u32),
         dir: &Path,
@@ -171,13 +176,20 @@ impl Repository {
                 None => self.store_seen(&seen, None)?,
             };
             let Some(stored) = stored else { continue };
-            let keep = !stored.raw && !seen.nested;
+            // An object that only this baseline knows would be garbage to git.
+            let in_index = seen.item.as_ref().is_some_and(|item| item.entry().is_some_and(|e| e.id == stored.entry.id));
+            let in_git = in_index && dirty.binary_search(&seen.path).is_err();
+            let keep = !(seen.nested || stored.raw && in_git);
             if keep {
-                self.keep(&seen.path, dir, kept)?;
+                self.keep(&seen.path, &stored.entry, dir, kept)?;
             }
             let number = keep.then_some(kept);
             kept += u32::from(keep);
             entries.push(BaseEntry { path: seen.path, entry: stored.entry, stat: Some(stat), kept: number });
+        }
+        if kept > SYNCED_ALONE {
+            let synced = File::open(dir).and_then(|dir| rustix::fs::syncfs(&dir).map_err(io::Error::from));
+            synced.map_err(GitError::io("keeping copies"))?;
         }
         Ok(Baseline { head, since, entries, dirs: look.dirs, extras: Extras::default() })
     }
@@ -195,13 +207,20 @@ impl Repository {
         }
     }
 
-    /// Copies a file that git could not give back byte for byte.
-    fn keep(&self, path: &RepoPath, dir: &Path, number: u32) -> Result<(), GitError> {
+    /// Copies a file that git could not give back byte for byte, or might not have any more.
+    fn keep(&self, path: &RepoPath, entry: &Entry, dir: &Path, number: u32) -> Result<(), GitError> {
         let failed = || GitError::io(format!("keeping a copy of `{path}`"));
         let dir = dir.join("kept");
         fs::create_dir_all(&dir).map_err(failed())?;
-        let to = File::create(dir.join(number.to_string())).map_err(failed())?;
-        self.copy_out(path, to)
+        let mut to = File::create(dir.join(number.to_string())).map_err(failed())?;
+        if entry.mode == Mode::Symlink {
+            let target = self.root.link(path).map_err(failed())?;
+            to.write_all(&target).map_err(failed())?;
+        } else {
+            let mut from = self.root.file(path).map_err(failed())?;
+            io::copy(&mut from, &mut to).map_err(failed())?;
+        }
+        if number < SYNCED_ALONE { to.sync_data().map_err(failed()) } else { Ok(()) }
     }
 
     /// Copies a file of the workspace, durably.

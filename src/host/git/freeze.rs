@@ -2,7 +2,7 @@
 //!
 //! Invariant: a frozen commit differs from its parent in exactly the paths it was asked for.
 
-use crate::core::change::{Attribution, Entry, Mode, ObjectId};
+use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
 use crate::core::effect::Purpose;
 use crate::core::ids::AttemptId;
 use crate::core::path::RepoPath;
@@ -58,9 +58,13 @@ impl Repository {
         let mut edits = Vec::with_capacity(paths.len());
         for path in paths {
             // Whoever wrote it since then was not this attempt.
-            let now = match self.state(id)?.measured.get(path) {
-                Some(measured) => *measured,
-                None => self.settle(id, path)?,
+            let now = match (self.state(id)?.measured.get(path), self.put_aside(id, path, salvage)) {
+                (Some(measured), _) => *measured,
+                (None, Some(change)) => {
+                    edits.push((path.clone(), change.after));
+                    continue;
+                }
+                (None, None) => self.settle(id, path)?,
             };
             let nested = now.entry.is_some_and(|e| e.mode == Mode::Submodule);
             if !nested && (salvage || !now.ignored) {
@@ -84,6 +88,13 @@ impl Repository {
             message: message.text(run, id, attribution),
         };
         if salvage { self.objects.write_unsigned(&info) } else { self.objects.write_commit(&info) }
+    }
+
+    /// What the last checkpoint had there, of a path that is to be salvaged and is as it was before: somebody else put
+    /// it back.
+    fn put_aside(&self, id: &AttemptId, path: &RepoPath, salvage: bool) -> Option<&Change> {
+        let checkpoint = self.attempts.get(id)?.checkpoint.as_ref().filter(|_| salvage)?;
+        checkpoint.iter().find(|change| change.path == *path)
     }
 
     /// The path as it is now: as measured where its stat still says so, else read again.

@@ -1,8 +1,10 @@
 //! What the machine does to a run: the journal that cannot grow any more, a supervisor that was started
-//! with signals ignored.
+//! with signals ignored, or may open only a few files, and clocks that have parted.
 
+use std::process::Command;
 use std::time::Duration;
 
+use crate::ordeal::{LONG, Ordeal, resume, session};
 use crate::support::{Ended, TestRepo, eventually, finish, run_dir, text};
 
 /// Starts the session from a shell that does `first`.
@@ -75,4 +77,65 @@ fn what_could_not_be_looked_at_does_not_pass_as_clean() {
     repo.write("../tmp/open", "");
     let ended = finish(child, Duration::from_secs(60)).expect(5);
     assert!(ended.stderr.contains("it is not known what changed"), "{}", ended.stderr);
+}
+
+/// `supervise run` behind these words.
+fn behind(repo: &TestRepo, words: &[&str], text: &str) -> Command {
+    let path = repo.session(text);
+    let mut command = repo.command(words[0]);
+    command.args(&words[1..]).arg(env!("CARGO_BIN_EXE_supervise")).arg("run").arg(path).args(["--format", "jsonl"]);
+    command
+}
+
+#[test]
+fn with_few_open_files_as_many_run_as_fit_and_the_others_wait() {
+    const ALL: usize = 200;
+    let repo = TestRepo::new();
+    let dir = repo.tmp().display().to_string();
+    let script = |id: &String| format!("echo >> {dir}/up; until test -e {dir}/go; do sleep 0.2; done; echo x > {id}");
+    let agents: Vec<(String, String)> = (0..ALL).map(|n| format!("a{n}")).map(|id| (id.clone(), script(&id))).collect();
+    let agents: Vec<(&str, &str)> = agents.iter().map(|(id, script)| (id.as_str(), script.as_str())).collect();
+    let few = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""];
+    let ordeal = Ordeal::of(&repo, behind(&repo, &few, &session("", &agents)));
+    ordeal.until_lines("up", 24);
+    let status: serde_json::Value = serde_json::from_str(&repo.ask(&["status", "--format", "json"])).unwrap();
+    let count = |state: &str, reason: Option<&str>| {
+        let all = status["agents"].as_array().unwrap().iter();
+        all.filter(|agent| agent["state"] == state && agent["reason"]["kind"].as_str() == reason).count()
+    };
+    assert_eq!((count("RUNNING", None), count("WAITING", Some("open_files"))), (24, ALL - 24));
+    repo.write("../tmp/go", "");
+    let ids: Vec<&str> = agents.iter().map(|(id, _)| *id).collect();
+    let judged = ordeal.judge(&ids);
+    assert!(ids.iter().all(|id| judged.end(id).0 == "COMPLETED"), "{}", judged.stderr);
+    assert_eq!(repo.subjects().len(), ALL);
+}
+
+/// As after a sleep of the machine, one clock (`CLOCK_BOOTTIME`, by which the kernel tells when a process began) is a day
+/// ahead of the other (time_namespaces(7)).
+const SLEPT: [&str; 4] = ["unshare", "-rT", "--boottime", "86400"];
+
+#[test]
+fn clocks_that_have_parted_end_nobody_early_and_lose_nobody() {
+    if !Command::new(SLEPT[0]).args(&SLEPT[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        return eprintln!("not tried: there are no time namespaces");
+    }
+    let repo = TestRepo::new();
+    let text = session("timeout = \"2s\"", &[("quick", "sleep 0.5; echo x > quick"), ("slow", "sleep 1000")]);
+    let judged = Ordeal::of(&repo, behind(&repo, &SLEPT, &text)).judge(&["quick", "slow"]);
+    assert_eq!(judged.end("quick").0, "COMPLETED");
+    assert_eq!(judged.end("slow").0, "TIMEOUT");
+
+    // What was begun by one clock and died is ended by the other.
+    let repo = TestRepo::new();
+    let dir = repo.tmp().display().to_string();
+    let script = format!(
+        "test $SUPERVISE_ATTEMPT -gt 1 || {{ setsid sleep 1000 & echo >> {dir}/up; kill -9 $PPID $(ps -o ppid= -p $PPID); sleep 1000; }}; echo x > a"
+    );
+    let mut ordeal = Ordeal::of(&repo, behind(&repo, &SLEPT, &session("", &[("a", &script)])));
+    ordeal.until_lines("up", 1);
+    assert!(eventually(LONG, || ordeal.child.try_wait().unwrap().is_some()), "it is dead");
+    let ended = resume(&repo).expect(0);
+    assert_eq!(ended.agent("a")["state"], "COMPLETED");
+    repo.assert_no_survivors();
 }
