@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use supervise::core::ids::{AgentId, AttemptId};
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
-use supervise::core::record::{Fact, Record, RunOutcome};
+use supervise::core::reason::EndReason;
+use supervise::core::record::{Fact, Record, RunOutcome, StopCause};
 
 use super::plan::{Fate, Scenario, agent, scenario};
 use super::seeds::some_scenario;
@@ -141,16 +142,36 @@ fn an_interrupted_run_goes_on_where_it_was() {
     }
 }
 
-/// The first death is at a limit, the second once the run has nothing left to start.
+/// The first death is after the run had come to its limit and cuts off who still ran, the second after that.
 #[test]
 fn a_run_that_was_stopping_by_itself_reopens_nobody() {
-    let (size, seed) = (5, 9_138_419_645_611_050_494);
-    let world = run(some_scenario(size, seed), &deaths_of(seed));
-    let resumed = world.log.iter().filter_map(|record| match &record.fact {
-        Fact::RunResumed { reopened, .. } => Some(reopened.len()),
-        _ => None,
-    });
-    assert_eq!(resumed.collect::<Vec<_>>(), [0, 0]);
+    let fails = || {
+        let mut fails = agent("fails").files(&["a"]);
+        fails.acts = vec![super::plan::Act { fate: Fate::Exits(1), ..fails.acts[0].clone() }];
+        fails
+    };
+    let made = || {
+        let longer = agent("longer").files(&["b"]).takes(60).with(|plan| plan.retries = 1);
+        scenario(vec![fails(), longer, agent("after").files(&["b"])])
+            .slots(2)
+            .with(|plan| plan.max_failures = std::num::NonZeroU32::new(1))
+    };
+    let mut cut_off = 0;
+    for (first, second) in (1..80).flat_map(|first| (1..25).map(move |second| (first, second))) {
+        let world = run(made(), &[first, second]);
+        let facts: Vec<&Fact> = world.log.iter().map(|record| &record.fact).collect();
+        let limit = |fact: &&Fact| matches!(fact, Fact::StopRequested { by: StopCause::Limit(_) });
+        let Some(stopping) = facts.iter().position(limit) else { continue };
+        // One that had come to its end is gone on with by somebody's will.
+        let later = facts.iter().enumerate().skip(stopping);
+        for (at, fact) in later.take_while(|(_, fact)| !matches!(fact, Fact::RunEnded { .. })) {
+            let Fact::RunResumed { reopened, .. } = fact else { continue };
+            assert!(reopened.is_empty(), "deaths before {first} and {second}: {reopened:?}");
+            let died = |fact: &&&Fact| matches!(fact, Fact::AgentEnded { reason: Some(EndReason::SupervisorDied), .. });
+            cut_off += facts[..at].iter().filter(died).count();
+        }
+    }
+    assert!(cut_off > 0, "nobody was cut off at the limit before a second death");
 }
 
 fn deaths_of(seed: u64) -> Vec<usize> {
