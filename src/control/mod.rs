@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::AgentId;
+use crate::core::newcomer::NewAgent;
 use crate::core::steer::{Checkpoint, Completing, Granting, Stop, Stopping};
 
 /// What can be asked of a running supervisor.
@@ -38,6 +39,8 @@ pub enum Request {
     Checkpoint { agent: Option<AgentId> },
     /// Let the agent write what this pattern matches, too.
     Grant { agent: AgentId, pattern: Pattern },
+    /// Let this agent take part in the run.
+    Register { agent: NewAgent },
 }
 
 /// What comes back when it was done.
@@ -71,6 +74,14 @@ pub enum Reply {
     /// It is in the journal.
     Granted {
         from: Granting,
+    },
+    /// It is in the journal.
+    Registered {
+        /// As in the document of the run, once it has been tried to start it.
+        agent: Value,
+        /// With whom it contends, and whose work it does again, as `check` tells it.
+        contested: Value,
+        duplicates: Value,
     },
 }
 
@@ -107,6 +118,8 @@ pub enum RejectionKind {
     UnknownAgent,
     UnknownConflict,
     UnknownPhase,
+    /// An agent is not as agents have to be.
+    InvalidAgent,
     /// It is understood and cannot be done now.
     NotPossible,
     /// The run is ending.
@@ -114,7 +127,7 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::UnknownKind,
         Self::WrongVersion,
@@ -125,6 +138,7 @@ impl RejectionKind {
         Self::UnknownAgent,
         Self::UnknownConflict,
         Self::UnknownPhase,
+        Self::InvalidAgent,
         Self::NotPossible,
         Self::Ending,
     ];
@@ -142,6 +156,7 @@ impl RejectionKind {
             Self::UnknownAgent => "unknown_agent",
             Self::UnknownConflict => "unknown_conflict",
             Self::UnknownPhase => "unknown_phase",
+            Self::InvalidAgent => "invalid_agent",
             Self::NotPossible => "not_possible",
             Self::Ending => "ending",
         }

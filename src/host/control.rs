@@ -36,7 +36,7 @@ const MAX_CONNECTIONS: usize = 16;
 const PEER_LIMIT: Duration = Duration::from_secs(5);
 /// How long the loop may take to answer.
 const LOOP_LIMIT: Duration = Duration::from_secs(10);
-/// The same where the answer needs git to look at the workspace.
+/// The same where the answer needs git, or a file, to be looked at.
 const WORK_LIMIT: Duration = Duration::from_mins(1);
 /// Generations of parents that are looked at; a longer line is refused.
 const MAX_PARENTS: usize = 4096;
@@ -170,7 +170,8 @@ async fn hear(stream: &mut UnixStream) -> Result<Request, Rejection> {
 async fn pass_on(request: Request, asks: &mpsc::Sender<Asked>) -> Answer {
     let ending = || Rejection::new(RejectionKind::Ending, "the run is ending");
     let late = || Rejection::new(RejectionKind::Busy, "the supervisor is busy: try again");
-    let limit = if matches!(request, Request::Checkpoint { .. }) { WORK_LIMIT } else { LOOP_LIMIT };
+    let limit =
+        if matches!(request, Request::Checkpoint { .. } | Request::Register { .. }) { WORK_LIMIT } else { LOOP_LIMIT };
     let (reply, answer) = oneshot::channel();
     let exchange = async {
         asks.send(Asked { request, reply }).await.map_err(|_| ending())?;

@@ -8,6 +8,7 @@ mod complete;
 mod dead;
 mod diff;
 mod every;
+mod join;
 mod list;
 mod live;
 mod protocol;

@@ -79,6 +79,10 @@ impl Driver<'_> {
                 Ok((event, from)) => (vec![event], Ok(Reply::Granted { from })),
                 Err(rejection) => (Vec::new(), Err(rejection)),
             },
+            Request::Register { agent } => {
+                self.register(agent, asked.reply);
+                return Vec::new();
+            }
             Request::Checkpoint { agent } => match self.checkpoint(agent) {
                 Ok((event, open)) => {
                     self.owed.checkpoints.push(Awaited { to: asked.reply, open, made: Vec::new() });
@@ -98,7 +102,7 @@ impl Driver<'_> {
     }
 
     fn known(&self, agent: &AgentId) -> Result<(), Rejection> {
-        if self.positions.contains_key(agent) {
+        if self.supervisor.knows(agent) {
             return Ok(());
         }
         Err(Rejection::new(RejectionKind::UnknownAgent, format!("no agent `{agent}` is in this run")))
@@ -145,7 +149,7 @@ impl Driver<'_> {
                 return (Vec::new(), Err(Rejection::new(RejectionKind::NotPossible, text)));
             }
         };
-        let agents = self.session.plan.agents.iter().map(|agent| &agent.id);
+        let agents = self.supervisor.plan().agents.iter().map(|agent| &agent.id);
         let mut agents = self.stopping(agents, how);
         agents.retain(|(_, stopping)| *stopping != Stopping::Over);
         (events, Ok(Reply::Stopping { agents }))

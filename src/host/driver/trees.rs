@@ -71,6 +71,7 @@ impl Driver<'_> {
             }
             News::Facts { key, call, targets, facts } => self.facts(key, call, targets, facts),
             News::Kept { held, path, again, base } => self.kept(held, path, again, base),
+            News::Drafted(drafted) => self.drafted(drafted),
             News::Died(name) => {
                 self.died = Some(name);
                 None
