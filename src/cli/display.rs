@@ -146,8 +146,10 @@ impl Observer for Display {
         }
     }
 
-    fn progress(&mut self, id: &AttemptId, progress: &runner::Progress) {
-        self.progress.progress(id, &doing(progress, &self.workspace));
+    fn progress(&mut self, id: &AttemptId, progress: &runner::Progress) -> String {
+        let text = doing(progress, &self.workspace);
+        self.progress.progress(id, &text);
+        text
     }
 
     fn snapshot(&mut self, view: &RunView) -> Vec<u8> {

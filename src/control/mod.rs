@@ -39,6 +39,9 @@ pub enum Request {
     Checkpoint { agent: Option<AgentId> },
     /// Let the agent write what this pattern matches, too.
     Grant { agent: AgentId, pattern: Pattern },
+    /// Send every record from this number on, as it is written; and what agents are doing, if that is wanted.
+    /// After the reply come the records, a line each.
+    Subscribe { from: u64, doing: bool },
     /// Let this agent take part in the run.
     Register { agent: NewAgent },
 }
@@ -74,6 +77,11 @@ pub enum Reply {
     /// It is in the journal.
     Granted {
         from: Granting,
+    },
+    /// The records follow; `next` is the number of the first that is still to be written.
+    Subscribed {
+        run: String,
+        next: u64,
     },
     /// It is in the journal.
     Registered {

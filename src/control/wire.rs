@@ -65,10 +65,31 @@ enum RequestForm {
     Register {
         agent: NewAgentForm,
     },
+    Subscribe {
+        #[serde(default = "first")]
+        from: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        doing: bool,
+    },
 }
 
-const KINDS: [&str; 9] =
-    ["status", "conflicts", "resolve", "release_locks", "stop", "complete", "checkpoint", "grant", "register"];
+/// The number of the first record.
+fn first() -> u64 {
+    1
+}
+
+const KINDS: [&str; 10] = [
+    "status",
+    "conflicts",
+    "resolve",
+    "release_locks",
+    "stop",
+    "complete",
+    "checkpoint",
+    "grant",
+    "register",
+    "subscribe",
+];
 
 #[derive(Serialize, Deserialize)]
 struct NewAgentForm {
@@ -106,6 +127,7 @@ enum ReplyForm {
     Completing { skipped: Vec<String>, running: Vec<String> },
     Checkpointed { checkpoints: Vec<CheckpointForm> },
     Granted { from: String },
+    Subscribed { run: String, next: u64 },
     Registered { agent: Value, contested: Value, duplicates: Value },
 }
 
@@ -172,6 +194,7 @@ pub fn write_request(request: &Request) -> Vec<u8> {
         Request::Grant { agent, pattern } => {
             RequestForm::Grant { agent: agent.to_string(), pattern: pattern.as_str().to_owned() }
         }
+        Request::Subscribe { from, doing } => RequestForm::Subscribe { from: *from, doing: *doing },
         Request::Register { agent } => RequestForm::Register { agent: new_agent_form(agent.clone()) },
     };
     line(&RequestLine { version: VERSION, request })
@@ -228,6 +251,7 @@ pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
             let pattern = Pattern::new(&pattern).map_err(|error| bad(format!("{kind}: {error}")))?;
             Request::Grant { agent: agent(&id)?, pattern }
         }
+        RequestForm::Subscribe { from, doing } => Request::Subscribe { from, doing },
         RequestForm::Register { agent } => {
             let agent = new_agent(agent).ok_or_else(|| bad("register: either `prompt`, or `command`".to_owned()))?;
             Request::Register { agent }
@@ -265,6 +289,7 @@ fn reply_form(reply: &Reply) -> ReplyForm {
         Reply::Registered { agent, contested, duplicates } => {
             ReplyForm::Registered { agent: agent.clone(), contested: contested.clone(), duplicates: duplicates.clone() }
         }
+        Reply::Subscribed { run, next } => ReplyForm::Subscribed { run: run.clone(), next: *next },
         Reply::Granted { from } => ReplyForm::Granted { from: from.as_str().to_owned() },
         Reply::Checkpointed { checkpoints } => {
             ReplyForm::Checkpointed { checkpoints: checkpoints.iter().map(checkpoint_form).collect() }
@@ -295,6 +320,7 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
             ReplyForm::Registered { agent, contested, duplicates } => {
                 Reply::Registered { agent, contested, duplicates }
             }
+            ReplyForm::Subscribed { run, next } => Reply::Subscribed { run, next },
             ReplyForm::Granted { from } => {
                 Reply::Granted { from: Granting::ALL.into_iter().find(|known| known.as_str() == from)? }
             }
@@ -404,6 +430,8 @@ mod tests {
             Request::Grant { agent: agent("a"), pattern: Pattern::new("src/*.rs").unwrap() },
             r#"{"kind":"grant","agent":"a","pattern":"src/*.rs"}"#,
         );
+        check(Request::Subscribe { from: 7, doing: false }, r#"{"kind":"subscribe","from":7}"#);
+        check(Request::Subscribe { from: 1, doing: true }, r#"{"kind":"subscribe","from":1,"doing":true}"#);
         let joins = NewAgent {
             id: "a".to_owned(),
             phase: Some("p".to_owned()),
@@ -453,6 +481,8 @@ mod tests {
         check(r#"{"version":1,"request":{"kind":"stop","all":true,"agents":["a"],"how":"orderly"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"stop","all":true,"how":"gently"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"grant","agent":"a","pattern":"../x"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"subscribe","from":-1}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"subscribe","from":"all"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"register","agent":{"id":"a"}}}"#, "bad_request");
         check(
             r#"{"version":1,"request":{"kind":"register","agent":{"id":"a","prompt":"p","command":[]}}}"#,
@@ -473,6 +503,7 @@ mod tests {
             Ok(Reply::Resolved { conflict: ConflictId(1) }),
             Ok(Reply::Releasing { agent: agent("a") }),
             Ok(Reply::Stopping { agents: Stopping::ALL.map(|stopping| (agent("a"), stopping)).to_vec() }),
+            Ok(Reply::Subscribed { run: "r".to_owned(), next: 12 }),
             Ok(Reply::Registered {
                 agent: serde_json::json!({"id": "a"}),
                 contested: serde_json::json!([]),

@@ -15,6 +15,7 @@ mod protocol;
 mod runs;
 mod salvage;
 mod steer;
+mod subscribe;
 #[path = "../e2e/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole program")]
 mod support;

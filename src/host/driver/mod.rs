@@ -49,6 +49,7 @@ use crate::session::{GitHooks, Session};
 use super::clock::Clock;
 use super::control::{Control, Socket};
 use super::failpoint;
+use super::feed::Feeds;
 use super::git::{Base, GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
 use super::limits;
@@ -97,8 +98,8 @@ pub struct Earlier {
 pub trait Observer {
     /// A record is in the journal.
     fn recorded(&mut self, entry: &Entry);
-    /// An agent's output told something.
-    fn progress(&mut self, id: &AttemptId, progress: &Progress);
+    /// An agent's output told something. Gives it in a few words.
+    fn progress(&mut self, id: &AttemptId, progress: &Progress) -> String;
     /// The text of the snapshot file for this view.
     fn snapshot(&mut self, view: &RunView) -> Vec<u8>;
     /// What an agent's log is told about a call that failed.
@@ -238,6 +239,7 @@ struct Driver<'o> {
     snapshot_due: Option<Moment>,
     owed: control::Owed,
     joining: register::Joining,
+    feeds: Feeds,
     /// A thread whose answers will never come.
     died: Option<&'static str>,
     /// What the disk did not take.
@@ -336,6 +338,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         snapshot_due: None,
         owed: control::Owed::default(),
         joining: register::Joining::default(),
+        feeds: Feeds::default(),
         died: None,
         disk: None,
         surveyed: true,
@@ -358,6 +361,10 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         }
     };
     driver.write_snapshot();
+    driver.feeds = Feeds::default();
+    if let Some(control) = control {
+        control.finish().await;
+    }
     let (view, surveyed) = (driver.supervisor.view(), driver.surveyed);
     inbox.close();
     driver.lookups.finish();
@@ -432,8 +439,8 @@ impl Driver<'_> {
             tokio::select! {
                 interrupt = signals.next() => events.push(Event::Interrupted(interrupt)),
                 () = wake => {}
-                asked = Control::next(control) => {
-                    events.extend(self.asked(asked));
+                call = Control::next(control) => {
+                    events.extend(self.called(call));
                 }
                 news = inbox.recv() => {
                     // The driver holds a sender, so the channel never closes.
@@ -455,6 +462,7 @@ impl Driver<'_> {
             }
             events.extend(self.looked());
             self.turn(Vec::new(), events).await?;
+            self.feeds.flush();
             self.tell_joined();
             self.owed.pay();
             if self.snapshot_due.is_some_and(|due| due <= self.now()) {
@@ -537,6 +545,7 @@ impl Driver<'_> {
                 _ => {}
             }
             self.observer.recorded(&entry);
+            self.feeds.recorded(&entry);
         }
         if !step.records.is_empty() && self.snapshot_due.is_none() {
             self.snapshot_due = Some(self.now() + SNAPSHOT_DELAY);

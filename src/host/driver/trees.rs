@@ -59,7 +59,10 @@ impl Driver<'_> {
             News::Tree(key, TreeNews::Output(bytes)) => {
                 let reader = self.readers.get_mut(&key.id)?;
                 for progress in reader.feed(&bytes) {
-                    self.observer.progress(&key.id, &progress);
+                    let text = self.observer.progress(&key.id, &progress);
+                    if self.feeds.wants_doing() {
+                        self.feeds.doing(&key.id, &text);
+                    }
                 }
                 reader.new_thread().map(|thread| Event::ThreadKnown { id: key.id, thread })
             }
