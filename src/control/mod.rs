@@ -1,7 +1,7 @@
 //! Talking to a running supervisor: what may be asked, what is answered, and the side that asks.
 //!
 //! Invariant: one connection carries one request and one reply, each one line of JSON with a version
-//! (`wire`). A line is bounded, and what cannot be understood is answered with a [`Rejection`].
+//! (`wire`); after the reply to a subscription come lines to the end of the run. A line is bounded, and what cannot be understood is answered with a [`Rejection`].
 //!
 //! Deliberately absent: the side that answers (`host::control`) and what a request means for the run
 //! (`core`).
@@ -9,8 +9,10 @@
 mod client;
 mod wire;
 
-pub use client::{AskError, SOCKET, ask};
-pub use wire::{MAX_REPLY, MAX_REQUEST, VERSION, read_reply, read_request, write_reply, write_request};
+pub use client::{AskError, Lines, SOCKET, ask, subscribe};
+pub use wire::{
+    MAX_REPLY, MAX_REQUEST, VERSION, read_doing, read_reply, read_request, write_doing, write_reply, write_request,
+};
 
 use serde_json::Value;
 

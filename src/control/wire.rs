@@ -337,6 +337,30 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+struct DoingForm {
+    kind: String,
+    agent: String,
+    attempt: u32,
+    text: String,
+}
+
+const DOING: &str = "doing";
+
+/// The line that says what an attempt's agent is doing, with its line feed.
+#[must_use]
+pub fn write_doing(id: &AttemptId, text: &str) -> Vec<u8> {
+    let (agent, attempt) = (id.agent.to_string(), id.attempt.0);
+    line(&DoingForm { kind: DOING.to_owned(), agent, attempt, text: text.to_owned() })
+}
+
+/// Reads such a line; `None`: it is another one.
+#[must_use]
+pub fn read_doing(line: &[u8]) -> Option<(AttemptId, String)> {
+    let form: DoingForm = serde_json::from_slice(line).ok().filter(|form: &DoingForm| form.kind == DOING)?;
+    Some((AttemptId { agent: AgentId::new(&form.agent).ok()?, attempt: Attempt(form.attempt) }, form.text))
+}
+
 fn texts(ids: &[AgentId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
@@ -492,6 +516,17 @@ mod tests {
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a","terminate":"b","wait":true}}"#, "bad_request");
         assert_eq!(read_request(br#"{"version":1,"new":1,"request":{"kind":"status","more":1}}"#), Ok(Request::Status));
+    }
+
+    #[test]
+    fn what_is_being_done_survives_the_wire() {
+        let id = AttemptId { agent: agent("a"), attempt: Attempt(2) };
+        let line = write_doing(&id, "$ ls \u{1b}\n");
+        assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
+        assert_eq!(read_doing(&line), Some((id, "$ ls \u{1b}\n".to_owned())));
+        for other in [r#"{"seq":1,"kind":"agent_ended","agent":"a"}"#, r#"{"kind":"doing","agent":"../a"}"#, "", "x"] {
+            assert_eq!(read_doing(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

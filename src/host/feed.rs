@@ -14,13 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::control::{Rejection, RejectionKind, Reply, write_reply};
+use crate::control::{Rejection, RejectionKind, Reply, write_doing, write_reply};
 use crate::core::ids::{AttemptId, RunId};
 use crate::journal::{self, Entry, Follow, JournalError};
 
@@ -35,7 +34,7 @@ enum Said {
     /// Lines of the records from `first` on, up to `next`.
     Records { first: u64, next: u64, text: Arc<str> },
     /// A line about what an agent is doing.
-    Doing(Arc<str>),
+    Doing(Arc<[u8]>),
 }
 
 /// The loop's side.
@@ -103,8 +102,7 @@ impl Feeds {
 
     /// An agent is doing this.
     pub fn doing(&mut self, id: &AttemptId, text: &str) {
-        let line = json!({ "kind": "doing", "agent": id.agent.as_str(), "attempt": id.attempt.0, "text": text });
-        let line: Arc<str> = format!("{line}\n").into();
+        let line: Arc<[u8]> = write_doing(id, text).into();
         for reader in self.readers.iter().filter(|reader| reader.doing && reader.queue.capacity() > QUEUE / 2) {
             // It only tells of this moment.
             let _ = reader.queue.try_send(Said::Doing(Arc::clone(&line)));
@@ -238,7 +236,7 @@ impl Reading {
 
     async fn say(&mut self, said: &Said) -> Result<(), Done> {
         match said {
-            Said::Doing(line) => self.send(line.as_bytes()).await,
+            Said::Doing(line) => self.send(line).await,
             Said::Records { next, .. } if *next <= self.from => Ok(()),
             Said::Records { first, next, text } => {
                 let known = usize::try_from(self.from.saturating_sub(*first)).unwrap_or(usize::MAX);
