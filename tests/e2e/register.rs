@@ -143,7 +143,7 @@ fn an_agent_that_joined_and_failed_is_tried_again_with_the_session() {
     };
     assert!(eventually(PATIENCE, || repo.exists("first")), "the first one runs");
     let script = ["--", "sh", "-c", "test -e ../tmp/now && echo 1 > late"];
-    register(&repo, &[&["--name", "late", "--files", "late"], &script[..]].concat()).expect(0);
+    register(&repo, &[&["--name", "late", "--files", "late", "--depends-on", "first"], &script[..]].concat()).expect(0);
     register(&repo, &["--name", "next", "--files", "next", "--depends-on", "late", "--", "true"]).expect(0);
     go(&repo);
     finish(child, PATIENCE).expect(1);
