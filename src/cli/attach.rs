@@ -1,11 +1,14 @@
 //! `supervise attach`: shows a run that goes on here, as `run` shows it in its own terminal.
 //!
-//! Invariant: it only reads; the run does not know of it, and goes on when it is gone.
+//! Invariant: it only reads, the journal and on a terminal what agents are doing; the run goes on when it is gone.
+
+use std::time::Duration;
 
 use super::look::{Look, LookError, RunArg, print};
-use super::progress::Progress;
+use super::progress::{Progress, Speaker};
 use super::records::{Records, Waited};
 use super::{Common, Exit, Failure};
+use crate::control;
 use crate::core::ids::RunId;
 use crate::core::record::{Fact, RunOutcome};
 use crate::host::clock::Clock;
@@ -52,6 +55,9 @@ fn show(look: &Look) -> Result<Option<RunOutcome>, LookError> {
     let clock = Clock::start();
     let mut records = Records::open(look, true)?;
     let mut progress = Progress::new(look.setting(&records.header));
+    if let Some(speaker) = progress.speaker() {
+        tell_doing(look, speaker);
+    }
     let mut outcome = None;
     loop {
         let entries = records.more()?;
@@ -69,5 +75,29 @@ fn show(look: &Look) -> Result<Option<RunOutcome>, LookError> {
                 _ => {}
             }
         }
+    }
+}
+
+/// How long the supervisor may take to let one read along.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Shows what agents are doing, which is in no journal, from a thread of its own that ends with the run. Where
+/// it cannot be had, their lines show the rest.
+fn tell_doing(look: &Look, speaker: Speaker) {
+    let (root, run) = (look.runs.root().to_owned(), look.run.to_string());
+    let listen = move || {
+        // No record has this number: they are read from the journal.
+        let Ok((found, lines)) = control::subscribe(&root, u64::MAX, true, LIMIT) else { return };
+        if found != run {
+            return;
+        }
+        for line in lines.map_while(Result::ok) {
+            if let Some((id, text)) = control::read_doing(&line) {
+                speaker.say(&id, &text);
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("doing".to_owned()).spawn(listen) {
+        tracing::warn!(%error, "it is not shown what agents are doing");
     }
 }

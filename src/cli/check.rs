@@ -13,17 +13,13 @@ use super::select::{DEFAULT_SESSION, origin};
 use super::suggest;
 use super::terminal::columns;
 use super::{Common, Exit, Failure, Format, SelectArgs};
-use crate::core::agent::AgentPlan;
 use crate::render::check::{CheckDocument, Checked, checked};
 use crate::render::diagnostic;
 use crate::render::resolved::resolved;
 use crate::render::style::Palette;
-use crate::session::analysis::{Analysis, Work, analyse};
+use crate::session::analysis::{Analysis, analyse, work_of};
 use crate::session::orchestrator;
-use crate::session::template::Template;
-use crate::session::{
-    Loaded, Origin, Problem, RunnerKind, Session, SessionErrors, Severity, SourceText, load, origin_name, read,
-};
+use crate::session::{Loaded, Origin, Problem, Session, SessionErrors, Severity, SourceText, load, origin_name, read};
 
 /// Columns where the output is no terminal: nothing is cut.
 const UNLIMITED: usize = usize::MAX;
@@ -217,17 +213,7 @@ fn overview(args: &CheckArgs, loaded: &Loaded, look: &Look, converted: bool) -> 
 /// The analysis of a session as it was loaded.
 #[must_use]
 pub fn analysis(session: &Session) -> Analysis {
-    analyse(&session.plan, |agent| work(session, agent))
-}
-
-fn work(session: &Session, agent: &AgentPlan) -> Option<Work> {
-    let launch = session.launches.get(&agent.id)?;
-    if let (Some(prompt), true) = (&launch.prompt, launch.kind != RunnerKind::Command) {
-        return Some(Work::Prompt(prompt.own_words()));
-    }
-    let words = launch.command.iter().flatten().chain(&launch.args).map(|word| word.fill(1, 0));
-    let words = words.chain(launch.prompt.as_ref().map(Template::own_words));
-    Some(Work::Command(words.collect::<Vec<_>>().join(" ")))
+    analyse(&session.plan, |agent| work_of(session.launches.get(&agent.id)?))
 }
 
 fn prompt(session: &Session, id: &str) -> Result<String, CheckError> {

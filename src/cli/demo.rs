@@ -51,7 +51,7 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
     let request = Request {
         common: Common { directory: Some(repository.clone()) },
         origin: Origin::Embedded,
-        text: Some(SESSION),
+        text: Some(SESSION.to_owned()),
         select: SelectArgs::default(),
         allow_dirty: false,
         retries: None,

@@ -18,13 +18,15 @@ use crate::core::reason::EndReason;
 use crate::core::record::{Fact, Record, RunOpened};
 use crate::core::view::RunView;
 use crate::host::clock::Clock;
-use crate::host::driver::{self, DriverError, Observer, Setup};
+use crate::host::driver::{self, Contests, DriverError, Observer, Setup};
 use crate::host::hooks::{self, Hooks};
 use crate::host::process::{self, Launcher};
 use crate::journal::{self, Entry};
+use crate::render::check::CheckDocument;
 use crate::render::style::Palette;
 use crate::render::{Setting, json, reason, steer};
 use crate::runner;
+use crate::session::analysis::Analysis;
 
 /// Runs the session; tells the display, and the hooks.
 pub(super) async fn supervised(
@@ -105,8 +107,12 @@ impl Display {
     }
 
     fn remember(&mut self, record: &Record) {
-        if let Fact::RunOpened(opened) = &record.fact {
-            self.opened = Some(opened.clone());
+        match &record.fact {
+            Fact::RunOpened(opened) => self.opened = Some(opened.clone()),
+            Fact::AgentRegistered(agent) if self.plan.agents.iter().all(|known| known.id != agent.id) => {
+                self.plan.agents.push((**agent).clone());
+            }
+            _ => {}
         }
     }
 }
@@ -140,8 +146,10 @@ impl Observer for Display {
         }
     }
 
-    fn progress(&mut self, id: &AttemptId, progress: &runner::Progress) {
-        self.progress.progress(id, &doing(progress, &self.workspace));
+    fn progress(&mut self, id: &AttemptId, progress: &runner::Progress) -> String {
+        let text = doing(progress, &self.workspace);
+        self.progress.progress(id, &text);
+        text
     }
 
     fn snapshot(&mut self, view: &RunView) -> Vec<u8> {
@@ -160,5 +168,11 @@ impl Observer for Display {
     fn document(&mut self, view: &RunView) -> serde_json::Value {
         // Texts and numbers are always representable.
         serde_json::to_value(json::run(view, &self.setting, self.clock.now())).unwrap_or_default()
+    }
+
+    fn contests(&mut self, plan: &Plan, analysis: &Analysis) -> Contests {
+        let mut found = serde_json::to_value(CheckDocument::valid(plan, analysis, &[])).unwrap_or_default();
+        let mut part = |name: &str| found.get_mut(name).map(serde_json::Value::take).unwrap_or_default();
+        Contests { contested: part("contested"), duplicates: part("duplicates") }
     }
 }

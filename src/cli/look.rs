@@ -187,6 +187,7 @@ impl LookError {
                 RejectionKind::UnknownAgent
                 | RejectionKind::UnknownConflict
                 | RejectionKind::UnknownPhase
+                | RejectionKind::InvalidAgent
                 | RejectionKind::NotPossible => Exit::Invalid,
                 _ => Exit::Unusable,
             },

@@ -129,6 +129,15 @@ impl Progress {
         }
     }
 
+    /// For saying what agents do from another thread; `None`: there are no live lines.
+    #[must_use]
+    pub fn speaker(&self) -> Option<Speaker> {
+        match &self.out {
+            Out::Live(live) => Some(Speaker(Arc::clone(&live.bars))),
+            Out::Plain(_) => None,
+        }
+    }
+
     /// Calls whoever looks away from the terminal: its bell, and where it knows that the desktop's
     /// notification (OSC 9, as iTerm2, kitty, WezTerm, foot and others have it). In a pipe nothing.
     pub fn ring(&self, text: &str) {
@@ -144,6 +153,18 @@ impl Progress {
     pub fn finish(&mut self) {
         if let Out::Live(live) = &mut self.out {
             live.stop();
+        }
+    }
+}
+
+/// Says what agents do, on their live lines while they have some.
+#[derive(Clone, Debug)]
+pub struct Speaker(Bars);
+
+impl Speaker {
+    pub fn say(&self, id: &AttemptId, text: &str) {
+        if let Some(bar) = locked(&self.0).get(id) {
+            bar.set_message(printable(text));
         }
     }
 }
@@ -220,9 +241,7 @@ impl Live {
     }
 
     fn say(&self, id: &AttemptId, text: &str) {
-        if let Some(bar) = locked(&self.bars).get(id) {
-            bar.set_message(printable(text));
-        }
+        Speaker(Arc::clone(&self.bars)).say(id, text);
     }
 
     fn print(&self, line: &str) {

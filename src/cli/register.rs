@@ -1,27 +1,35 @@
-//! `supervise register --into FILE`: adds an agent to a session file.
+//! `supervise register`: adds an agent to the run that goes on, or with `--into FILE` to a session file.
 //!
 //! Invariant: the file changes only if the session is valid with the new agent, in one step, and
-//! nothing else in it changes. What it would contend for, and with whom, is said at once.
-//!
-//! Deliberately absent: adding an agent to a run that goes on. Its plan is made when it opens.
+//! nothing else in it changes; a run takes only an agent that could stand in its session file. What it
+//! contends for, and with whom, is said at once.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::check::analysis;
-use super::look::{Look, RunArg, pretty, print};
+use super::look::{Look, LookError, RunArg, pretty, print};
 use super::progress::{palette_for, report_width};
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Common, Exit, Failure, Format};
+use crate::control::{AskError, Rejection, RejectionKind, Reply, Request};
 use crate::core::ids::RunId;
+use crate::core::newcomer::{NewAgent, Work};
+use crate::host::past::NoRun;
 use crate::render::check::{AddedDocument, Checked, added};
-use crate::session::append::{NewAgent, Work, append, id_of};
+use crate::render::join::Joined;
+use crate::render::text::printable;
+use crate::session::append::{append, id_of};
 use crate::session::{Loaded, Origin, load, read};
 
-/// Add an agent to a session file; its comments and layout stay as they are
+/// Add an agent to the run that goes on, or to a session file
+///
+/// It stands after all of its phase and priority, and has the session's defaults. A session file keeps its
+/// comments and its layout.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 #[command(group = clap::ArgGroup::new("work").required(true).args(["prompt", "command"]))]
@@ -44,7 +52,10 @@ pub struct RegisterArgs {
     /// 1 is first, 5 last [default: 3]
     #[arg(long, value_name = "1-5", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub priority: Option<u8>,
-    /// The phase that it belongs to
+    /// What launches it [default: the session's, else codex]
+    #[arg(long, value_name = "NAME")]
+    pub runner: Option<String>,
+    /// The phase that it belongs to [default: the first; in a run the one that is open]
     #[arg(long, value_name = "PHASE")]
     pub phase: Option<String>,
     /// Agents that have to complete before: ids, patterns, tag:T
@@ -56,7 +67,7 @@ pub struct RegisterArgs {
     /// Or: the command that it runs
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
-    /// The session file
+    /// Add it to this session file, for a later run
     #[arg(long, value_name = "FILE")]
     pub into: Option<PathBuf>,
     /// How to print what was added
@@ -65,22 +76,23 @@ pub struct RegisterArgs {
 }
 
 const AFTER_HELP: &str = "\
-A run that goes on takes no new agents: what is added runs with the next one.
+The session file of a run that goes on is not changed. `resume` and `retry` know who joined.
 
 Examples:
+  supervise register --name 'API docs' --files 'docs/api/**' --depends-on api --prompt 'Write them.'
   supervise register --into supervise.toml --name 'API docs' --files 'docs/api/**' --prompt 'Write them.'
   supervise register --into supervise.toml --name lint --files src/ --priority 5 -- make fix";
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum RegisterError {
-    #[error("run {run} goes on, and a run takes no new agents")]
+    #[error("no run goes on that it could join")]
     #[diagnostic(help(
-        "add it to a session file with `--into {DEFAULT_SESSION}`, for the next run; `supervise grant` lets an agent of this one write more"
+        "`--into {DEFAULT_SESSION}` adds it to a session file, for the next run; `supervise init` writes one"
     ))]
-    Live { run: RunId },
-    #[error("it is not said which session file the agent belongs to")]
-    #[diagnostic(help("`--into {DEFAULT_SESSION}`; `supervise init` writes one"))]
-    Nowhere,
+    NoRun,
+    #[error("`{id}` cannot join run {run}: {}", printable(&.rejection.text))]
+    #[diagnostic(help("{}", help(.rejection.kind)))]
+    Refused { id: String, run: RunId, rejection: Rejection },
     #[error("no id can be made of the name `{name}`")]
     #[diagnostic(help("give one with --id: letters, digits, `-`, `_`"))]
     NoId { name: String },
@@ -89,17 +101,37 @@ enum RegisterError {
     Write { path: PathBuf, source: io::Error },
 }
 
+fn help(kind: RejectionKind) -> &'static str {
+    match kind {
+        RejectionKind::InvalidAgent | RejectionKind::BadRequest => "nothing was added: put that right, then try again",
+        RejectionKind::TooLarge => "a long prompt can stand in a session file: `--into FILE`, for the next run",
+        RejectionKind::NotPossible | RejectionKind::Ending => {
+            "`--into FILE` adds it to a session file, for the next run; `supervise status` shows this one"
+        }
+        _ => "`supervise status` shows how the run stands",
+    }
+}
+
+/// How long it may take to look at it and to try to start it.
+const LIMIT: Duration = Duration::from_secs(65);
+
 pub fn run(args: &RegisterArgs, common: &Common) -> Result<Exit, Failure> {
-    let invalid = |error| Failure::new(Exit::Invalid, error);
-    let Some(file) = &args.into else { return Err(invalid(nowhere(common))) };
     let id = args.id.clone().unwrap_or_else(|| id_of(&args.name));
     if id.is_empty() {
-        return Err(invalid(RegisterError::NoId { name: args.name.escape_debug().to_string() }));
+        let name = args.name.escape_debug().to_string();
+        return Err(Failure::new(Exit::Invalid, RegisterError::NoId { name }));
     }
+    let agent = new_agent(args, &id);
+    match &args.into {
+        Some(file) => into_file(args, file, &agent, common),
+        None => into_run(args, agent, common),
+    }
+}
+
+fn into_file(args: &RegisterArgs, file: &Path, agent: &NewAgent, common: &Common) -> Result<Exit, Failure> {
     let named = origin(file);
     let before = read(&named).map_err(Failure::session)?;
-    let agent = new_agent(args, &id);
-    let text = std::str::from_utf8(&before).ok().and_then(|text| append(text, &agent).ok());
+    let text = std::str::from_utf8(&before).ok().and_then(|text| append(text, agent).ok());
     // What is no TOML has its errors told by being loaded as it is.
     let after = text.map_or(before, String::into_bytes);
     let options = SelectArgs::default().load_options(common, &named, &after);
@@ -108,15 +140,34 @@ pub fn run(args: &RegisterArgs, common: &Common) -> Result<Exit, Failure> {
         let failed = |source| RegisterError::Write { path: path.clone(), source };
         replace(path, &after).map_err(|source| Failure::new(Exit::Unusable, failed(source)))?;
     }
-    print(told(args, file, &id, &loaded));
+    print(told(args, file, &agent.id, &loaded));
     Ok(Exit::Success)
 }
 
-/// Without a file: is there a run that was meant?
-fn nowhere(common: &Common) -> RegisterError {
-    match Look::at(common, &RunArg::default()) {
-        Ok(look) if look.runs.goes_on(&look.run) => RegisterError::Live { run: look.run },
-        _ => RegisterError::Nowhere,
+fn into_run(args: &RegisterArgs, agent: NewAgent, common: &Common) -> Result<Exit, Failure> {
+    let look = match Look::at(common, &RunArg::default()) {
+        Ok(look) if look.runs.goes_on(&look.run) => look,
+        Ok(_) | Err(LookError::Run(NoRun::None)) => return Err(Failure::new(Exit::Invalid, RegisterError::NoRun)),
+        Err(error) => return Err(error.fail()),
+    };
+    let id = agent.id.clone();
+    match look.wish_within(&Request::Register { agent }, LIMIT) {
+        Ok(Reply::Registered { agent, contested, duplicates }) => {
+            let joined =
+                Joined { run: look.run.as_str(), agent: &agent, contested: &contested, duplicates: &duplicates };
+            print(match args.format {
+                Format::Human => joined.text(&look.commands),
+                Format::Json => pretty(&joined.document()),
+            });
+            Ok(Exit::Success)
+        }
+        Ok(_) => Err(LookError::Ask(AskError::Garbled).fail()),
+        Err(LookError::Ask(AskError::Rejected(rejection))) => {
+            let id = id.escape_debug().to_string();
+            Err(Failure::new(Exit::Invalid, RegisterError::Refused { id, run: look.run, rejection }))
+        }
+        Err(LookError::Over { .. }) => Err(Failure::new(Exit::Invalid, RegisterError::NoRun)),
+        Err(error) => Err(error.fail()),
     }
 }
 
@@ -126,6 +177,7 @@ fn new_agent(args: &RegisterArgs, id: &str) -> NewAgent {
         name: (args.name != id).then(|| args.name.clone()),
         phase: args.phase.clone(),
         priority: args.priority,
+        runner: args.runner.clone(),
         work: match &args.prompt {
             Some(prompt) => Work::Prompt(prompt.clone()),
             None => Work::Command(args.command.clone()),

@@ -14,8 +14,9 @@ use super::select::{SelectArgs, items, origin};
 use super::{Common, Exit, Failure};
 use crate::core::ids::{AgentId, RunId};
 use crate::core::lifecycle::State;
-use crate::host::past::{Past, PastError, Runs};
-use crate::session::Session;
+use crate::host::past::{Life, Past, PastError, Runs, joined};
+use crate::session::append::append_section;
+use crate::session::{self, Origin, Session};
 
 /// Run again what did not complete in a run that ended, from the edited session file
 ///
@@ -87,12 +88,29 @@ pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
         allow_dirty: args.allow_dirty,
         retries: Some(run.clone()),
     };
-    let (all, _) = load(&request)?;
+    let (mut all, _) = load(&request)?;
+    if let Some(text) = with_joined(&request.origin, &all, &ends)? {
+        request.text = Some(text);
+        (all, _) = load(&request)?;
+    }
     request.select = select(args, &all, &ends).ok_or_else(|| {
         let nothing = CannotRetry::NothingLeft { run: run.clone(), file: file.clone() };
         Failure::new(Exit::NothingSelected, nothing)
     })?;
     args.manner.carry_out(|manner| execute(&request, manner))
+}
+
+/// The session's text with the agents that joined the runs and are not in it; `None`: there are none.
+fn with_joined(origin: &Origin, session: &Session, ends: &Ends) -> Result<Option<String>, Failure> {
+    let missing: Vec<_> = ends.joined.iter().filter(|(id, _)| !session.launches.contains_key(id)).collect();
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let bytes = session::read(origin).map_err(Failure::session)?;
+    let text = missing
+        .into_iter()
+        .try_fold(String::from_utf8_lossy(&bytes).into_owned(), |text, (_, section)| append_section(&text, section));
+    Ok(text.ok())
 }
 
 /// Which agents are to run; `None`: none is left.
@@ -114,6 +132,8 @@ struct Ends {
     completed: BTreeSet<AgentId>,
     /// In the run itself.
     failed: BTreeSet<AgentId>,
+    /// Agents that were added while one of them went on, each as a section of a session file, the first first.
+    joined: Vec<(AgentId, String)>,
 }
 
 impl Ends {
@@ -122,7 +142,11 @@ impl Ends {
         let mut next = Some(run.clone());
         for _ in 0..MAX_CHAIN {
             let Some(of) = next else { break };
-            let view = Past::read(&runs.dir(&of))?.view(&crate::host::past::Life::Over)?;
+            let past = Past::read(&runs.dir(&of))?;
+            let view = past.view(&Life::Over)?;
+            let mut joined = joined(&runs.dir(&of), &past);
+            joined.retain(|(id, _)| !ends.joined.iter().any(|(later, _)| later == id));
+            ends.joined.splice(0..0, joined);
             for agent in view.agents {
                 match agent.state {
                     State::Completed => drop(ends.completed.insert(agent.id)),

@@ -75,7 +75,7 @@ pub struct Request {
     pub common: Common,
     pub origin: Origin,
     /// The session's text where it is not to be read from `origin`.
-    pub text: Option<&'static str>,
+    pub text: Option<String>,
     pub select: SelectArgs,
     pub allow_dirty: bool,
     /// The run whose agents are tried again.

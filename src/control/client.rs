@@ -5,7 +5,7 @@
 //! 107 bytes (unix(7)) and git directories lie where they lie.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +93,32 @@ async fn exchange(directory: &Path, request: &[u8]) -> Result<Vec<u8>, AskError>
     }
 }
 
+/// The lines that follow the reply to a subscription.
+pub type Lines = io::Split<BufReader<std::os::unix::net::UnixStream>>;
+
+/// Subscribes at the supervisor whose socket lies in `directory`, which has `limit` to answer. Gives the run, and
+/// the lines as they come.
+pub fn subscribe(directory: &Path, from: u64, doing: bool, limit: Duration) -> Result<(String, Lines), AskError> {
+    let directory = File::open(directory).map_err(AskError::Io)?;
+    let stream = std::os::unix::net::UnixStream::connect(through(&directory)).map_err(AskError::Io)?;
+    stream.set_read_timeout(Some(limit)).map_err(AskError::Io)?;
+    (&stream).write_all(&write_request(&Request::Subscribe { from, doing })).map_err(AskError::Io)?;
+    let patient = stream.try_clone().map_err(AskError::Io)?;
+    let mut lines = BufReader::new(stream).split(b'\n');
+    let reply = match lines.next() {
+        Some(Ok(line)) => read_reply(&line).ok_or(AskError::Garbled)??,
+        Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return Err(AskError::Silent { limit }),
+        Some(Err(error)) => return Err(AskError::Io(error)),
+        None => return Err(AskError::Ended),
+    };
+    // From now on there may be nothing to say for a long time.
+    patient.set_read_timeout(None).map_err(AskError::Io)?;
+    match reply {
+        Reply::Subscribed { run, .. } => Ok((run, lines)),
+        _ => Err(AskError::Garbled),
+    }
+}
+
 /// The socket's name by way of the open directory.
 fn through(directory: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()))
@@ -129,7 +155,7 @@ mod tests {
             use std::io::{BufRead as _, Write as _};
             let (stream, _) = listener.accept().unwrap();
             let mut line = String::new();
-            io::BufReader::new(&stream).read_line(&mut line).unwrap();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
             (&stream).write_all(b"{\"version\":1,\"reply\":{\"kind\":\"resolved\",\"conflict\":7}}\n").unwrap();
             line
         });

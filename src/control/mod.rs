@@ -1,7 +1,7 @@
 //! Talking to a running supervisor: what may be asked, what is answered, and the side that asks.
 //!
 //! Invariant: one connection carries one request and one reply, each one line of JSON with a version
-//! (`wire`). A line is bounded, and what cannot be understood is answered with a [`Rejection`].
+//! (`wire`); after the reply to a subscription come lines to the end of the run. A line is bounded, and what cannot be understood is answered with a [`Rejection`].
 //!
 //! Deliberately absent: the side that answers (`host::control`) and what a request means for the run
 //! (`core`).
@@ -9,14 +9,17 @@
 mod client;
 mod wire;
 
-pub use client::{AskError, SOCKET, ask};
-pub use wire::{MAX_REPLY, MAX_REQUEST, VERSION, read_reply, read_request, write_reply, write_request};
+pub use client::{AskError, Lines, SOCKET, ask, subscribe};
+pub use wire::{
+    MAX_REPLY, MAX_REQUEST, VERSION, read_doing, read_reply, read_request, write_doing, write_reply, write_request,
+};
 
 use serde_json::Value;
 
 use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::AgentId;
+use crate::core::newcomer::NewAgent;
 use crate::core::steer::{Checkpoint, Completing, Granting, Stop, Stopping};
 
 /// What can be asked of a running supervisor.
@@ -38,6 +41,11 @@ pub enum Request {
     Checkpoint { agent: Option<AgentId> },
     /// Let the agent write what this pattern matches, too.
     Grant { agent: AgentId, pattern: Pattern },
+    /// Send every record from this number on, as it is written; and what agents are doing, if that is wanted.
+    /// After the reply come the records, a line each.
+    Subscribe { from: u64, doing: bool },
+    /// Let this agent take part in the run.
+    Register { agent: NewAgent },
 }
 
 /// What comes back when it was done.
@@ -71,6 +79,19 @@ pub enum Reply {
     /// It is in the journal.
     Granted {
         from: Granting,
+    },
+    /// The records follow; `next` is the number of the first that is still to be written.
+    Subscribed {
+        run: String,
+        next: u64,
+    },
+    /// It is in the journal.
+    Registered {
+        /// As in the document of the run, once it has been tried to start it.
+        agent: Value,
+        /// With whom it contends, and whose work it does again, as `check` tells it.
+        contested: Value,
+        duplicates: Value,
     },
 }
 
@@ -107,6 +128,8 @@ pub enum RejectionKind {
     UnknownAgent,
     UnknownConflict,
     UnknownPhase,
+    /// An agent is not as agents have to be.
+    InvalidAgent,
     /// It is understood and cannot be done now.
     NotPossible,
     /// The run is ending.
@@ -114,7 +137,7 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::UnknownKind,
         Self::WrongVersion,
@@ -125,6 +148,7 @@ impl RejectionKind {
         Self::UnknownAgent,
         Self::UnknownConflict,
         Self::UnknownPhase,
+        Self::InvalidAgent,
         Self::NotPossible,
         Self::Ending,
     ];
@@ -142,6 +166,7 @@ impl RejectionKind {
             Self::UnknownAgent => "unknown_agent",
             Self::UnknownConflict => "unknown_conflict",
             Self::UnknownPhase => "unknown_phase",
+            Self::InvalidAgent => "invalid_agent",
             Self::NotPossible => "not_possible",
             Self::Ending => "ending",
         }

@@ -14,6 +14,7 @@ use crate::core::change::ObjectId;
 use crate::core::claim::Pattern;
 use crate::core::conflict::{ConflictId, Wish};
 use crate::core::ids::{AgentId, Attempt, AttemptId};
+use crate::core::newcomer::{NewAgent, Work};
 use crate::core::steer::{Checkpoint, Completing, Frozen, Granting, Stop, Stopping};
 
 /// The version that is spoken here, and the newest that is understood.
@@ -61,9 +62,59 @@ enum RequestForm {
         agent: String,
         pattern: String,
     },
+    Register {
+        agent: NewAgentForm,
+    },
+    Subscribe {
+        #[serde(default = "first")]
+        from: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        doing: bool,
+    },
 }
 
-const KINDS: [&str; 8] = ["status", "conflicts", "resolve", "release_locks", "stop", "complete", "checkpoint", "grant"];
+/// The number of the first record.
+fn first() -> u64 {
+    1
+}
+
+const KINDS: [&str; 10] = [
+    "status",
+    "conflicts",
+    "resolve",
+    "release_locks",
+    "stop",
+    "complete",
+    "checkpoint",
+    "grant",
+    "register",
+    "subscribe",
+];
+
+#[derive(Serialize, Deserialize)]
+struct NewAgentForm {
+    id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    phase: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    late: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reads: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<String>,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -76,6 +127,8 @@ enum ReplyForm {
     Completing { skipped: Vec<String>, running: Vec<String> },
     Checkpointed { checkpoints: Vec<CheckpointForm> },
     Granted { from: String },
+    Subscribed { run: String, next: u64 },
+    Registered { agent: Value, contested: Value, duplicates: Value },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,6 +194,8 @@ pub fn write_request(request: &Request) -> Vec<u8> {
         Request::Grant { agent, pattern } => {
             RequestForm::Grant { agent: agent.to_string(), pattern: pattern.as_str().to_owned() }
         }
+        Request::Subscribe { from, doing } => RequestForm::Subscribe { from: *from, doing: *doing },
+        Request::Register { agent } => RequestForm::Register { agent: new_agent_form(agent.clone()) },
     };
     line(&RequestLine { version: VERSION, request })
 }
@@ -196,6 +251,11 @@ pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
             let pattern = Pattern::new(&pattern).map_err(|error| bad(format!("{kind}: {error}")))?;
             Request::Grant { agent: agent(&id)?, pattern }
         }
+        RequestForm::Subscribe { from, doing } => Request::Subscribe { from, doing },
+        RequestForm::Register { agent } => {
+            let agent = new_agent(agent).ok_or_else(|| bad("register: either `prompt`, or `command`".to_owned()))?;
+            Request::Register { agent }
+        }
         RequestForm::Checkpoint { agent: id } => Request::Checkpoint { agent: id.map(|id| agent(&id)).transpose()? },
     })
 }
@@ -226,6 +286,10 @@ fn reply_form(reply: &Reply) -> ReplyForm {
         Reply::Completing(Completing { skipped, running }) => {
             ReplyForm::Completing { skipped: texts(skipped), running: texts(running) }
         }
+        Reply::Registered { agent, contested, duplicates } => {
+            ReplyForm::Registered { agent: agent.clone(), contested: contested.clone(), duplicates: duplicates.clone() }
+        }
+        Reply::Subscribed { run, next } => ReplyForm::Subscribed { run: run.clone(), next: *next },
         Reply::Granted { from } => ReplyForm::Granted { from: from.as_str().to_owned() },
         Reply::Checkpointed { checkpoints } => {
             ReplyForm::Checkpointed { checkpoints: checkpoints.iter().map(checkpoint_form).collect() }
@@ -253,6 +317,10 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
             ReplyForm::Completing { skipped, running } => {
                 Reply::Completing(Completing { skipped: ids(&skipped)?, running: ids(&running)? })
             }
+            ReplyForm::Registered { agent, contested, duplicates } => {
+                Reply::Registered { agent, contested, duplicates }
+            }
+            ReplyForm::Subscribed { run, next } => Reply::Subscribed { run, next },
             ReplyForm::Granted { from } => {
                 Reply::Granted { from: Granting::ALL.into_iter().find(|known| known.as_str() == from)? }
             }
@@ -269,12 +337,56 @@ pub fn read_reply(line: &[u8]) -> Option<Result<Reply, Rejection>> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+struct DoingForm {
+    kind: String,
+    agent: String,
+    attempt: u32,
+    text: String,
+}
+
+const DOING: &str = "doing";
+
+/// The line that says what an attempt's agent is doing, with its line feed.
+#[must_use]
+pub fn write_doing(id: &AttemptId, text: &str) -> Vec<u8> {
+    let (agent, attempt) = (id.agent.to_string(), id.attempt.0);
+    line(&DoingForm { kind: DOING.to_owned(), agent, attempt, text: text.to_owned() })
+}
+
+/// Reads such a line; `None`: it is another one.
+#[must_use]
+pub fn read_doing(line: &[u8]) -> Option<(AttemptId, String)> {
+    let form: DoingForm = serde_json::from_slice(line).ok().filter(|form: &DoingForm| form.kind == DOING)?;
+    Some((AttemptId { agent: AgentId::new(&form.agent).ok()?, attempt: Attempt(form.attempt) }, form.text))
+}
+
 fn texts(ids: &[AgentId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
 fn ids(texts: &[String]) -> Option<Vec<AgentId>> {
     texts.iter().map(|text| AgentId::new(text).ok()).collect()
+}
+
+fn new_agent_form(agent: NewAgent) -> NewAgentForm {
+    let NewAgent { id, name, phase, priority, runner, work, files, late, reads, depends_on } = agent;
+    let (prompt, command) = match work {
+        Work::Prompt(prompt) => (Some(prompt), None),
+        Work::Command(words) => (None, Some(words)),
+    };
+    NewAgentForm { id, name, phase, priority, runner, prompt, command, files, late, reads, depends_on }
+}
+
+/// `None`: it is not clear what it is to do.
+fn new_agent(form: NewAgentForm) -> Option<NewAgent> {
+    let NewAgentForm { id, name, phase, priority, runner, prompt, command, files, late, reads, depends_on } = form;
+    let work = match (prompt, command) {
+        (Some(prompt), None) => Work::Prompt(prompt),
+        (None, Some(words)) => Work::Command(words),
+        _ => return None,
+    };
+    Some(NewAgent { id, name, phase, priority, runner, work, files, late, reads, depends_on })
 }
 
 fn checkpoint_form(checkpoint: &Checkpoint) -> CheckpointForm {
@@ -342,6 +454,26 @@ mod tests {
             Request::Grant { agent: agent("a"), pattern: Pattern::new("src/*.rs").unwrap() },
             r#"{"kind":"grant","agent":"a","pattern":"src/*.rs"}"#,
         );
+        check(Request::Subscribe { from: 7, doing: false }, r#"{"kind":"subscribe","from":7}"#);
+        check(Request::Subscribe { from: 1, doing: true }, r#"{"kind":"subscribe","from":1,"doing":true}"#);
+        let joins = NewAgent {
+            id: "a".to_owned(),
+            phase: Some("p".to_owned()),
+            priority: Some(2),
+            work: Work::Prompt("say \"x\"\n".to_owned()),
+            files: vec!["f/".to_owned()],
+            depends_on: vec!["tag:t".to_owned()],
+            ..NewAgent::default()
+        };
+        check(
+            Request::Register { agent: joins.clone() },
+            r#"{"kind":"register","agent":{"id":"a","phase":"p","priority":2,"prompt":"say \"x\"\n","files":["f/"],"depends_on":["tag:t"]}}"#,
+        );
+        let work = Work::Command(vec!["make".to_owned(), "x".to_owned()]);
+        check(
+            Request::Register { agent: NewAgent { id: "b".to_owned(), work, ..NewAgent::default() } },
+            r#"{"kind":"register","agent":{"id":"b","command":["make","x"]}}"#,
+        );
         check(Request::Checkpoint { agent: Some(agent("a")) }, r#"{"kind":"checkpoint","agent":"a"}"#);
         let wish = Wish::Keep { keep: agent("a"), terminate: agent("b") };
         check(
@@ -373,9 +505,28 @@ mod tests {
         check(r#"{"version":1,"request":{"kind":"stop","all":true,"agents":["a"],"how":"orderly"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"stop","all":true,"how":"gently"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"grant","agent":"a","pattern":"../x"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"subscribe","from":-1}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"subscribe","from":"all"}}"#, "bad_request");
+        check(r#"{"version":1,"request":{"kind":"register","agent":{"id":"a"}}}"#, "bad_request");
+        check(
+            r#"{"version":1,"request":{"kind":"register","agent":{"id":"a","prompt":"p","command":[]}}}"#,
+            "bad_request",
+        );
+        check(r#"{"version":1,"request":{"kind":"register","agent":{"prompt":"p"}}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a"}}"#, "bad_request");
         check(r#"{"version":1,"request":{"kind":"resolve","keep":"a","terminate":"b","wait":true}}"#, "bad_request");
         assert_eq!(read_request(br#"{"version":1,"new":1,"request":{"kind":"status","more":1}}"#), Ok(Request::Status));
+    }
+
+    #[test]
+    fn what_is_being_done_survives_the_wire() {
+        let id = AttemptId { agent: agent("a"), attempt: Attempt(2) };
+        let line = write_doing(&id, "$ ls \u{1b}\n");
+        assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
+        assert_eq!(read_doing(&line), Some((id, "$ ls \u{1b}\n".to_owned())));
+        for other in [r#"{"seq":1,"kind":"agent_ended","agent":"a"}"#, r#"{"kind":"doing","agent":"../a"}"#, "", "x"] {
+            assert_eq!(read_doing(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
@@ -387,6 +538,12 @@ mod tests {
             Ok(Reply::Resolved { conflict: ConflictId(1) }),
             Ok(Reply::Releasing { agent: agent("a") }),
             Ok(Reply::Stopping { agents: Stopping::ALL.map(|stopping| (agent("a"), stopping)).to_vec() }),
+            Ok(Reply::Subscribed { run: "r".to_owned(), next: 12 }),
+            Ok(Reply::Registered {
+                agent: serde_json::json!({"id": "a"}),
+                contested: serde_json::json!([]),
+                duplicates: serde_json::json!([]),
+            }),
             Ok(Reply::Granted { from: Granting::Now }),
             Ok(Reply::Granted { from: Granting::NextAttempt }),
             Ok(Reply::Completing(Completing { skipped: vec![agent("a")], running: vec![] })),

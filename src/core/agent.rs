@@ -12,17 +12,20 @@ use super::claim::Claim;
 use super::ids::{AgentId, RunnerName};
 use super::moment::Moment;
 
+/// The most agents of a session, and of a run.
+pub const MAX_AGENTS: usize = 100_000;
+
 /// All of a session that the supervisor decides by.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// In order; never empty (a session without phases has one, unnamed).
     pub phases: Vec<PhasePlan>,
-    /// In order of position in the file.
+    /// In order of position in the file; after them those that joined the run, as they came.
     pub agents: Vec<AgentPlan>,
     pub max_concurrent: NonZeroU32,
     /// So many at once fit the supervisor's limit on open files; `None`: as many as there may be.
     pub fits: Option<NonZeroU32>,
-    /// Runners that have a limit of their own.
+    /// Runners that have a limit of their own, those that no agent uses yet included.
     pub runner_limits: BTreeMap<RunnerName, NonZeroU32>,
     /// Start nothing more after this moment; let what runs finish.
     pub stop_at: Option<Moment>,
@@ -86,11 +89,11 @@ pub struct Rank {
     /// Index into [`Plan::phases`].
     pub phase: usize,
     pub priority: Priority,
-    /// Position in the session file, from 0; unique.
+    /// Position in the session file, from 0; unique. Whoever joined later comes after all before them.
     pub position: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentPlan {
     pub id: AgentId,
     /// For people; the id where the file gives none.

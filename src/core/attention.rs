@@ -71,6 +71,9 @@ impl Lookout {
     /// What follows from the next record. Every record has to come by, in order.
     pub fn follow(&mut self, fact: &Fact) -> Vec<Attention> {
         match fact {
+            Fact::AgentRegistered(plan) if plan.on_conflict == OnConflict::Manual => {
+                self.manual.insert(plan.id.clone());
+            }
             Fact::AttemptStarted { id, .. } => {
                 self.denied.remove(&id.agent);
                 self.needs.remove(&id.agent);

@@ -3,6 +3,7 @@
 //! Invariant: an event says what happened and never what to do. Events about an attempt that is no
 //! longer the live one of its agent are ignored by `decide`; they may come late.
 
+use super::agent::AgentPlan;
 use super::call::{CallId, Refusal, Target};
 use super::change::{Change, ObjectId};
 use super::claim::Pattern;
@@ -73,6 +74,8 @@ pub enum Event {
     CheckpointAsked { agent: Option<AgentId> },
     /// Somebody wants an agent to be let write more.
     GrantAsked { agent: AgentId, pattern: Pattern },
+    /// Somebody wants this agent to take part. Where its rank puts it among the others is not said yet.
+    RegisterAsked { agent: Box<AgentPlan> },
     /// Answer to `CheckConflict`.
     ConflictChecked { conflict: ConflictId, outcome: Verification },
 

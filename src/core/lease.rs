@@ -54,6 +54,11 @@ impl Leases {
         self.held.keys().copied()
     }
 
+    /// Places in the total order have changed.
+    pub(crate) fn make_room(&mut self, moved: impl Fn(Seat) -> Seat) {
+        self.held = std::mem::take(&mut self.held).into_iter().map(|(seat, slot)| (moved(seat), slot)).collect();
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }

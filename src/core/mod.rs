@@ -21,6 +21,7 @@ pub mod ids;
 pub(crate) mod lease;
 pub mod lifecycle;
 pub mod moment;
+pub mod newcomer;
 pub mod path;
 pub(crate) mod queue;
 pub mod reason;

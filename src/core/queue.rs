@@ -146,9 +146,38 @@ impl Queue {
     /// that declared the same.
     pub(crate) fn stand_alone(&mut self, seat: Seat) {
         let runner = self.lines[self.line_of[seat]].runner.clone();
-        self.line_of[seat] = self.lines.len();
+        self.line_of[seat] = self.new_line(&runner);
+    }
+
+    fn new_line(&mut self, runner: &RunnerName) -> LineNo {
         self.of_runner.entry(runner.clone()).or_default().push(self.lines.len());
-        self.lines.push(Line { runner, members: BTreeSet::new(), parked: None });
+        self.lines.push(Line { runner: runner.clone(), members: BTreeSet::new(), parked: None });
+        self.lines.len() - 1
+    }
+
+    /// Places in the total order have changed.
+    pub(crate) fn make_room(&mut self, moved: impl Fn(Seat) -> Seat) {
+        // Each part by name: one that is added later has to be thought of here.
+        let Self { lines, line_of: _, of_runner: _, open, reserving, behind, at_runner: _, candidate, pairs: _ } = self;
+        for line in lines {
+            line.members = std::mem::take(&mut line.members).into_iter().map(&moved).collect();
+            line.parked = line.parked.map(|obstacle| match obstacle {
+                Obstacle::Lease(seat) => Obstacle::Lease(moved(seat)),
+                Obstacle::Reservation(seat) => Obstacle::Reservation(moved(seat)),
+                Obstacle::RunnerFull | Obstacle::RunnerPaused => obstacle,
+            });
+        }
+        for firsts in [open, reserving] {
+            *firsts = std::mem::take(firsts).into_iter().map(|(seat, line)| (moved(seat), line)).collect();
+        }
+        *behind = std::mem::take(behind).into_iter().map(|(seat, lines)| (moved(seat), lines)).collect();
+        *candidate = candidate.map(moved);
+    }
+
+    /// Gives an agent that takes this place, which nobody has, a line of its own.
+    pub(crate) fn insert(&mut self, seat: Seat, runner: &RunnerName) {
+        let line = self.new_line(runner);
+        self.line_of.insert(seat, line);
     }
 
     /// Does anybody wait for what this agent holds?

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::agent::AgentPlan;
 use super::call::{RefusedPath, Touch};
 use super::change::{Attribution, Change, ObjectId};
 use super::claim::Pattern;
@@ -63,6 +64,8 @@ pub enum Fact {
         agent: AgentId,
         pattern: Pattern,
     },
+    /// Somebody added an agent; its place is the one that its rank gives it.
+    AgentRegistered(Box<AgentPlan>),
     RunnerPaused {
         runner: RunnerName,
         until: Moment,

@@ -23,20 +23,25 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::feed::{self, Feed, Subscribing};
 use super::state::Hold;
 use crate::control::{MAX_REQUEST, Rejection, RejectionKind, Reply, Request, SOCKET, read_request, write_reply};
 use crate::shim::tree;
 
 /// Connections at once; who comes beyond is told so.
 const MAX_CONNECTIONS: usize = 16;
+/// Subscribers at once, beside them.
+const MAX_READERS: usize = 16;
+/// How long subscribers may take for the last lines of a run.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long a peer may take to send its request, and to take the answer.
 const PEER_LIMIT: Duration = Duration::from_secs(5);
 /// How long the loop may take to answer.
 const LOOP_LIMIT: Duration = Duration::from_secs(10);
-/// The same where the answer needs git to look at the workspace.
+/// The same where the answer needs git, or a file, to be looked at.
 const WORK_LIMIT: Duration = Duration::from_mins(1);
 /// Generations of parents that are looked at; a longer line is refused.
 const MAX_PARENTS: usize = 4096;
@@ -46,6 +51,13 @@ const MAX_LOOKS: usize = 5;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub type Answer = Result<Reply, Rejection>;
+
+/// What comes to the loop.
+#[derive(Debug)]
+pub enum Call {
+    Asked(Box<Asked>),
+    Subscribing(Subscribing),
+}
 
 /// A request on its way to the loop.
 #[derive(Debug)]
@@ -96,30 +108,42 @@ impl Socket {
     pub fn serve(self) -> io::Result<Control> {
         let listener = UnixListener::from_std(self.listener)?;
         let (asks, inbox) = mpsc::channel(MAX_CONNECTIONS);
-        let accepting = tokio::task::spawn_local(accept(listener, asks));
-        Ok(Control { inbox, accepting, _place: self.place })
+        let readers = Arc::new(Semaphore::new(MAX_READERS));
+        let accepting = tokio::task::spawn_local(accept(listener, asks, Arc::clone(&readers)));
+        Ok(Control { inbox, accepting, readers, _place: self.place })
     }
 }
 
 /// Requests as they come.
 #[derive(Debug)]
 pub struct Control {
-    inbox: mpsc::Receiver<Asked>,
+    inbox: mpsc::Receiver<Call>,
     accepting: tokio::task::JoinHandle<()>,
+    /// A place for each subscriber.
+    readers: Arc<Semaphore>,
     _place: Place,
 }
 
 impl Control {
     /// The next request; never ready where there is no socket. Cancel safe.
-    pub async fn next(control: &mut Option<Self>) -> Asked {
-        let asked = match control {
+    pub async fn next(control: &mut Option<Self>) -> Call {
+        let call = match control {
             Some(control) => control.inbox.recv().await,
             None => None,
         };
-        match asked {
-            Some(asked) => asked,
+        match call {
+            Some(call) => call,
             None => std::future::pending().await,
         }
+    }
+
+    /// The run is over, and no feed has anything more to come: lets subscribers take what is on its way.
+    pub async fn finish(mut self) {
+        self.accepting.abort();
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {} // who asks now hears that the run is ending
+        let all = u32::try_from(MAX_READERS).unwrap_or(u32::MAX);
+        let _ = timeout(LAST_LINES, self.readers.acquire_many(all)).await;
     }
 }
 
@@ -129,7 +153,7 @@ impl Drop for Control {
     }
 }
 
-async fn accept(listener: UnixListener, asks: mpsc::Sender<Asked>) {
+async fn accept(listener: UnixListener, asks: mpsc::Sender<Call>, readers: Arc<Semaphore>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -140,17 +164,26 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Asked>) {
             say(&stream, &Err(Rejection::new(RejectionKind::Busy, "too many ask at once: try again")));
             continue;
         };
-        let asks = asks.clone();
-        tokio::task::spawn_local(async move {
-            let _place = place;
-            converse(stream, &asks).await;
-        });
+        let (asks, readers) = (asks.clone(), Arc::clone(&readers));
+        tokio::task::spawn_local(async move { converse(stream, &asks, place, readers).await });
     }
 }
 
-/// One connection from its request to its reply.
-async fn converse(mut stream: UnixStream, asks: &mpsc::Sender<Asked>) {
+/// One connection from its request to its reply; or to the end of the run, or of its peer's patience.
+async fn converse(
+    mut stream: UnixStream,
+    asks: &mpsc::Sender<Call>,
+    place: OwnedSemaphorePermit,
+    readers: Arc<Semaphore>,
+) {
     let answer = match hear(&mut stream).await {
+        Ok(Request::Subscribe { from, doing }) => match readers.try_acquire_owned() {
+            Ok(_reader) => {
+                drop(place);
+                return feed::serve(stream, from, async || subscribe(asks, doing).await).await;
+            }
+            Err(_) => Err(Rejection::new(RejectionKind::Busy, "too many subscribe at once: try again")),
+        },
         Ok(request) => pass_on(request, asks).await,
         Err(rejection) => Err(rejection),
     };
@@ -167,13 +200,21 @@ async fn hear(stream: &mut UnixStream) -> Result<Request, Rejection> {
     }
 }
 
-async fn pass_on(request: Request, asks: &mpsc::Sender<Asked>) -> Answer {
+/// `None`: the run is ending.
+async fn subscribe(asks: &mpsc::Sender<Call>, doing: bool) -> Option<Feed> {
+    let (to, feed) = oneshot::channel();
+    asks.send(Call::Subscribing(Subscribing { doing, to })).await.ok()?;
+    feed.await.ok()
+}
+
+async fn pass_on(request: Request, asks: &mpsc::Sender<Call>) -> Answer {
     let ending = || Rejection::new(RejectionKind::Ending, "the run is ending");
     let late = || Rejection::new(RejectionKind::Busy, "the supervisor is busy: try again");
-    let limit = if matches!(request, Request::Checkpoint { .. }) { WORK_LIMIT } else { LOOP_LIMIT };
+    let limit =
+        if matches!(request, Request::Checkpoint { .. } | Request::Register { .. }) { WORK_LIMIT } else { LOOP_LIMIT };
     let (reply, answer) = oneshot::channel();
     let exchange = async {
-        asks.send(Asked { request, reply }).await.map_err(|_| ending())?;
+        asks.send(Call::Asked(Box::new(Asked { request, reply }))).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
     };
     timeout(limit, exchange).await.unwrap_or_else(|_| Err(late()))

@@ -10,6 +10,7 @@ pub mod control;
 pub mod doctor;
 pub mod driver;
 mod failpoint;
+pub mod feed;
 pub mod follow;
 pub mod gate;
 pub mod git;

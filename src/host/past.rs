@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::state::{RunDir, is_held, state_root};
+use super::state::{RunDir, is_held, replace_synced, state_root};
 use crate::control::{self, AskError, Reply, Request};
 use crate::core::agent::Plan;
 use crate::core::ids::{AgentId, RunId};
 use crate::core::moment::Moment;
+use crate::core::record::Fact;
 use crate::core::supervisor::Supervisor;
 use crate::core::view::{RunState, RunView};
 use crate::journal::{self, Entry, Header, JournalError, KeptPlan, PlanError};
@@ -185,11 +186,16 @@ impl Past {
     /// Reads plan and journal. A torn tail of the journal is left out; the files are not changed.
     pub fn read(dir: &RunDir) -> Result<Self, PastError> {
         let replay = journal::read(&dir.journal())?;
-        let kept = read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: replay.header.run.to_string() })?;
+        let mut kept = read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: replay.header.run.to_string() })?;
         let mut supervisor = Supervisor::new(kept.plan.clone());
         for entry in &replay.entries {
             supervisor.apply(&entry.record);
         }
+        let joined = replay.entries.iter().filter_map(|entry| match &entry.record.fact {
+            Fact::AgentRegistered(agent) => Some((**agent).clone()),
+            _ => None,
+        });
+        kept.plan.agents.extend(joined);
         Ok(Self { header: replay.header, entries: replay.entries, kept, supervisor })
     }
 
@@ -198,6 +204,7 @@ impl Past {
         &self.supervisor
     }
 
+    /// As it was when the run was opened, and the agents that joined it.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.kept.plan
@@ -249,11 +256,33 @@ impl Past {
 const KINDS: [(RunnerKind, &str); 3] =
     [(RunnerKind::Codex, "codex"), (RunnerKind::Claude, "claude"), (RunnerKind::Command, "command")];
 
+fn name_of(kind: RunnerKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("command", |(_, name)| name)
+}
+
+/// Keeps what an agent needs that is about to join the run, by which the session is extended already: how it is
+/// launched, and the form of its output. Its plan is the journal's; whoever is not in there has not joined.
+pub(super) fn keep_joining(dir: &RunDir, session: &Session, agent: &AgentId) -> io::Result<()> {
+    let invalid = |error: PastError| io::Error::new(io::ErrorKind::InvalidData, error);
+    if let (Some(mut kept), Some(launch)) = (read_plan(dir).map_err(invalid)?, session.launches.get(agent)) {
+        kept.kinds.insert(agent.clone(), name_of(launch.kind).to_owned());
+        replace_synced(&dir.plan(), &journal::write_plan(&kept)?)?;
+    }
+    replace_synced(&dir.launches(), &kept::write(session)?)
+}
+
+/// The sections of the agents that joined a run, in their order; none where that cannot be read.
+#[must_use]
+pub fn joined(dir: &RunDir, past: &Past) -> Vec<(AgentId, String)> {
+    let mut added = fs::read(dir.launches()).ok().and_then(|text| kept::added(&text).ok()).unwrap_or_default();
+    let ids = past.plan().agents.iter().map(|agent| &agent.id);
+    ids.filter_map(|id| Some((id.clone(), added.remove(id.as_str())?))).collect()
+}
+
 /// Keeps what [`Past::read`] and taking the run up again need beside the journal. To be called before the journal is made, whose
 /// making puts the directory on the disk.
 pub(super) fn keep(dir: &RunDir, session: &Session, plan: &Plan) -> io::Result<()> {
-    let name = |kind: RunnerKind| KINDS.iter().find(|(known, _)| *known == kind).map_or("command", |(_, name)| name);
-    let kinds = session.launches.iter().map(|(agent, launch)| (agent.clone(), name(launch.kind).to_owned()));
+    let kinds = session.launches.iter().map(|(agent, launch)| (agent.clone(), name_of(launch.kind).to_owned()));
     let plan = journal::write_plan(&KeptPlan { plan: plan.clone(), kinds: kinds.collect() })?;
     for (path, text) in [(dir.plan(), plan), (dir.launches(), kept::write(session)?)] {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

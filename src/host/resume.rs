@@ -76,15 +76,19 @@ impl TakenUp {
         let mut plan = past::read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: run.clone() })?.plan;
         plan.fits = limits::agents_at_once();
         let mut supervisor = Supervisor::new(plan.clone());
-        let (mut last, mut told) = (Moment::ZERO, Vec::new());
+        let (mut last, mut told, mut joined) = (Moment::ZERO, Vec::new(), Vec::new());
         let each = |Entry { record, .. }| {
             supervisor.apply(&record);
             last = record.at;
+            if let Fact::AgentRegistered(agent) = &record.fact {
+                joined.push((**agent).clone());
+            }
             if !matches!(record.fact, Fact::Wrote { .. } | Fact::Sampled { .. } | Fact::LockWatched { .. }) {
                 told.push(record);
             }
         };
         let (journal, extent) = Journal::reopen(&dir.journal(), each).map_err(PastError::from)?;
+        plan.agents.extend(joined);
         if supervisor.view().is_none() {
             return Err(PastError::NotOpened { run }.into());
         }

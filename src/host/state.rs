@@ -266,6 +266,15 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     failpoint::around(|| fs::rename(&beside, path))
 }
 
+/// The same for what has to be on the disk, with its name, before anything is done.
+pub(super) fn replace_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    write_private(&beside, bytes)?;
+    File::open(&beside)?.sync_all()?;
+    failpoint::around(|| fs::rename(&beside, path))?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::wire::{Wire, mirrored, via};
+use super::wire::{Out, Wire, mirrored, via};
+use crate::core::agent::AgentPlan;
 use crate::core::call::{RefusedPath, Touch};
 use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
 use crate::core::claim::Pattern;
@@ -72,6 +73,7 @@ enum FactForm {
         #[serde(with = "via")]
         pattern: Pattern,
     },
+    AgentRegistered(#[serde(with = "registered")] Box<AgentPlan>),
     RunnerPaused {
         #[serde(with = "via")]
         runner: RunnerName,
@@ -342,6 +344,31 @@ enum FactForm {
         #[serde(with = "via")]
         outcome: RunOutcome,
     },
+}
+
+/// `"agent":ID,"plan":{…}`: like every record about an agent it says whose it is.
+mod registered {
+    use super::{AgentId, AgentPlan, Deserialize, Deserializer, Out, Serialize, Serializer, via};
+
+    #[derive(Serialize)]
+    struct OutForm<'a> {
+        agent: Out<'a, AgentId>,
+        plan: Out<'a, AgentPlan>,
+    }
+
+    #[derive(Deserialize)]
+    struct InForm {
+        #[serde(with = "via")]
+        plan: AgentPlan,
+    }
+
+    pub(super) fn serialize<S: Serializer>(plan: &AgentPlan, out: S) -> Result<S::Ok, S::Error> {
+        OutForm { agent: Out(&plan.id), plan: Out(plan) }.serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Box<AgentPlan>, D::Error> {
+        InForm::deserialize(input).map(|form| Box::new(form.plan))
+    }
 }
 
 #[derive(Serialize, Deserialize)]

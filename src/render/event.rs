@@ -114,6 +114,7 @@ impl EventLines {
                 let longest = opened.agents.iter().map(|a| a.as_str().len()).max().unwrap_or(0);
                 self.column = longest.clamp(MIN_ID, MAX_ID);
             }
+            Fact::AgentRegistered(plan) => self.column = self.column.max(plan.id.as_str().len().min(MAX_ID)),
             Fact::AttemptStarted { id, .. } => {
                 let memory = Memory { attempt: Some(id.attempt), started: Some(record.at), ..Memory::default() };
                 self.agents.insert(id.agent.clone(), memory);
@@ -182,6 +183,10 @@ impl EventLines {
             Fact::AgentStopRequested { agent, how: Stop::Graceful } => {
                 let details = "by hand: this attempt may finish, and is the last one".to_owned();
                 Some(Line { who: agent.to_string(), tone: Tone::Warning, verb: "stopping", details })
+            }
+            Fact::AgentRegistered(plan) => {
+                let details = if plan.name == plan.id.as_str() { String::new() } else { printable(&plan.name) };
+                Some(Line { who: plan.id.to_string(), tone: Tone::Active, verb: "registered", details })
             }
             Fact::Granted { agent, pattern } => {
                 let details = format!("{} joins its claim, by hand", printable(pattern.as_str()));

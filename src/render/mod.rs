@@ -12,6 +12,7 @@ pub mod conflict;
 pub mod conflicts;
 pub mod diagnostic;
 pub mod event;
+pub mod join;
 pub mod json;
 pub mod junit;
 pub mod list;

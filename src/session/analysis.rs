@@ -9,6 +9,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use super::plan::{Launch, RunnerKind};
+use super::template::Template;
 use crate::core::agent::{AgentPlan, Plan, Rank};
 use crate::core::claim::{Claim, Contested, Limits, Pattern, contested};
 use crate::core::ids::AgentId;
@@ -62,6 +64,42 @@ pub enum Work {
     Prompt(String),
     /// A command line: only the same counts, `./run 1` and `./run 2` being different work.
     Command(String),
+}
+
+/// What an agent that is launched like this is to do.
+#[must_use]
+pub fn work_of(launch: &Launch) -> Option<Work> {
+    if let (Some(prompt), true) = (&launch.prompt, launch.kind != RunnerKind::Command) {
+        return Some(Work::Prompt(prompt.own_words()));
+    }
+    let words = launch.command.iter().flatten().chain(&launch.args).map(|word| word.fill(1, 0));
+    let words = words.chain(launch.prompt.as_ref().map(Template::own_words));
+    Some(Work::Command(words.collect::<Vec<_>>().join(" ")))
+}
+
+/// The same for one agent of the plan, whose index this is: with whom it contends of those for whom `lives`
+/// holds, and whose work it does again. Serial phases are not looked for.
+pub fn analyse_one(
+    plan: &Plan,
+    one: usize,
+    lives: impl Fn(&AgentPlan) -> bool,
+    work: impl Fn(&AgentPlan) -> Option<Work>,
+) -> Analysis {
+    let order = start_order(plan);
+    let agents: Vec<(&AgentId, &Claim)> = plan.agents.iter().map(|a| (&a.id, &a.claim)).collect();
+    let before = Before::new(plan, &order);
+    let other = |i: usize, j: usize| if i == one { Some(j) } else { (j == one).then_some(i) };
+    let apart = |i: usize, j: usize| {
+        other(i, j).is_none_or(|other| !lives(&plan.agents[other]))
+            || plan.agents[i].rank.phase != plan.agents[j].rank.phase
+            || before.ends_before(i, j)
+            || before.ends_before(j, i)
+    };
+    let contested = contested(&agents, Limits::default(), apart);
+    let mut duplicates = duplicates(plan, work, |i, j| before.ends_before(i, j));
+    let id = &plan.agents[one].id;
+    duplicates.retain(|duplicate| duplicate.keep == *id || duplicate.drop == *id);
+    Analysis { contested, duplicates, serial_phases: Vec::new(), order }
 }
 
 /// Looks at a plan; `work` tells what each agent of [`Plan::agents`] is to do.

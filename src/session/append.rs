@@ -6,47 +6,37 @@
 
 use toml_edit::{Array, DocumentMut, Item, Table, TomlError, value};
 
-/// What an `[[agent]]` section is to say.
-#[derive(Clone, Debug, Default)]
-pub struct NewAgent {
-    pub id: String,
-    pub name: Option<String>,
-    pub phase: Option<String>,
-    pub priority: Option<u8>,
-    pub work: Work,
-    pub files: Vec<String>,
-    pub late: Vec<String>,
-    pub reads: Vec<String>,
-    pub depends_on: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Work {
-    Prompt(String),
-    Command(Vec<String>),
-}
-
-impl Default for Work {
-    fn default() -> Self {
-        Self::Prompt(String::new())
-    }
-}
+use crate::core::newcomer::{NewAgent, Work};
 
 /// The text with the agent at its end. Fails where the text is no TOML.
 pub fn append(text: &str, agent: &NewAgent) -> Result<String, TomlError> {
+    append_table(text, table(agent))
+}
+
+/// The agent as a section by itself.
+#[must_use]
+pub fn section(agent: &NewAgent) -> String {
+    block(table(agent))
+}
+
+/// The text with such a section at its end. Fails where one of the two is no TOML.
+pub fn append_section(text: &str, section: &str) -> Result<String, TomlError> {
+    let mut document: DocumentMut = section.parse()?;
+    let table = document.get_mut("agent").and_then(Item::as_array_of_tables_mut).and_then(|list| list.get_mut(0));
+    append_table(text, table.map(std::mem::take).unwrap_or_default())
+}
+
+fn append_table(text: &str, table: Table) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
-    let mut table = table(agent);
     if let Some(Item::Value(toml_edit::Value::Array(agents))) = document.get_mut("agent") {
         // `agent = [{ … }]`: a section of its own would be a second `agent`.
         agents.push(table.into_inline_table());
         return Ok(document.to_string());
     }
-    table.set_implicit(false);
-    let mut block = DocumentMut::new();
-    block.insert("agent", Item::ArrayOfTables([table].into_iter().collect()));
+    let block = block(table);
     let (feed, block) = match text.find('\n') {
-        Some(at) if text[..at].ends_with('\r') => ("\r\n", block.to_string().replace('\n', "\r\n")),
-        _ => ("\n", block.to_string()),
+        Some(at) if text[..at].ends_with('\r') => ("\r\n", block.replace('\n', "\r\n")),
+        _ => ("\n", block),
     };
     let mut out = text.to_owned();
     if !out.is_empty() && !out.ends_with('\n') {
@@ -57,6 +47,13 @@ pub fn append(text: &str, agent: &NewAgent) -> Result<String, TomlError> {
     }
     out.push_str(block.trim_start());
     Ok(out)
+}
+
+fn block(mut table: Table) -> String {
+    table.set_implicit(false);
+    let mut block = DocumentMut::new();
+    block.insert("agent", Item::ArrayOfTables([table].into_iter().collect()));
+    block.to_string()
 }
 
 fn table(agent: &NewAgent) -> Table {
@@ -72,6 +69,7 @@ fn table(agent: &NewAgent) -> Table {
     put("name", text(&agent.name));
     put("phase", text(&agent.phase));
     put("priority", agent.priority.map(|priority| value(i64::from(priority))));
+    put("runner", text(&agent.runner));
     match &agent.work {
         Work::Prompt(prompt) => put("prompt", Some(value(prompt))),
         Work::Command(words) => put("command", list(words)),
@@ -119,6 +117,7 @@ mod tests {
 
     fn check(before: &str, feed: &str) {
         let after = append(before, &agent()).unwrap();
+        assert_eq!(append_section(before, &section(&agent())).unwrap(), after);
         let added = after.strip_prefix(before).unwrap_or_else(|| panic!("{before:?} is still there: {after:?}"));
         assert!(!feed.is_empty() && added.split_inclusive('\n').all(|line| line.ends_with(feed)), "{after:?}");
         let read: toml::Table = after.parse().unwrap();

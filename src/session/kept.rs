@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::hooks::Hook;
-use super::plan::{GitHooks, Launch, Session};
+use super::plan::{GitHooks, Ground, Launch, Session};
 use crate::core::agent::Plan;
 use crate::core::ids::AgentId;
 
@@ -39,6 +39,8 @@ struct FileForm {
     #[serde(default)]
     hooks: Vec<Hook>,
     launches: BTreeMap<String, Launch>,
+    #[serde(default)]
+    ground: Ground,
 }
 
 /// The text of the file.
@@ -52,6 +54,7 @@ pub fn write(session: &Session) -> Result<Vec<u8>, serde_json::Error> {
         salvage_days: session.salvage_days,
         hooks: session.hooks.clone(),
         launches,
+        ground: session.ground.clone(),
     })?;
     text.push(b'\n');
     Ok(text)
@@ -84,7 +87,19 @@ pub fn read(text: &[u8], plan: Plan, source: String) -> Result<Session, KeptErro
         git_hooks: form.git_hooks,
         salvage_days: form.salvage_days,
         source,
+        ground: form.ground,
     })
+}
+
+/// The sections of agents that were added to a run, by id.
+pub fn added(text: &[u8]) -> Result<BTreeMap<String, String>, KeptError> {
+    #[derive(Default, Deserialize)]
+    struct Form {
+        #[serde(default)]
+        ground: Ground,
+    }
+    let form: Form = serde_json::from_slice(text).map_err(KeptError::NotKept)?;
+    Ok(form.ground.added)
 }
 
 /// For `#[serde(with = "as_text")]`: a runner's name.
@@ -147,6 +162,7 @@ mod tests {
             verify_in = "commit"
             [[agent]]
             id = "b"
+            tags = ["t"]
             runner = "claude"
             model = "m"
             prompt = "p"
@@ -156,6 +172,7 @@ mod tests {
         let written = write(&session).unwrap();
         let again = read(&written, session.plan.clone(), session.source.clone()).unwrap();
         assert_eq!(format!("{again:?}"), format!("{session:?}"));
+        assert_eq!(again.ground.tags["b"], ["t"]);
         assert!(matches!(
             read(b"{\"version\":2}", session.plan.clone(), String::new()),
             Err(KeptError::NewerVersion { found: 2 })

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no input panics, and whatever can be reported at once is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use toml::de::DeTable;
 use super::build::{self, Builder};
 use super::depend::{self, Names};
 use super::manifest::Manifest;
-use super::plan::{Origin, Session};
+use super::plan::{Ground, Origin, Session};
 use super::problem::{Problem, Problems, SYNTAX, SessionErrors};
 use super::roster::{self, Member, Roster};
 use super::runners::{self, Runner};
@@ -159,12 +159,14 @@ fn assemble(
         warn::unmatched(&members, &agents, workspace, problems);
     }
     let s = &manifest.session;
-    let used: BTreeSet<&RunnerName> = agents.iter().map(|a| &a.runner).collect();
-    let limit = |n: &RunnerName| Some((n.clone(), runners.get(n.as_str())?.max_concurrent?));
-    let runner_limits = used.into_iter().filter_map(limit).collect();
+    let limit = |(name, runner): (&String, &Runner)| Some((RunnerName::new(name), runner.max_concurrent?));
+    let runner_limits = runners.iter().filter_map(limit).collect();
     let branch = branch(s.branch.as_ref(), &name, problems);
     let stop_at = s.stop_at.as_ref().and_then(|at| stop_at(at, problems));
     let interval = s.checkpoint_interval.as_ref().map_or(CHECKPOINT_INTERVAL, |d| d.value);
+    let tagged = members.iter().zip(&chosen).filter(|(member, chosen)| **chosen && !member.tags.is_empty());
+    let tags = tagged.map(|(member, _)| (member.id.to_string(), member.tags.clone())).collect();
+    let base_dir = std::path::absolute(&options.base_dir).ok().and_then(|dir| dir.into_os_string().into_string().ok());
     let plan = Plan {
         phases: phase_plans(manifest),
         agents,
@@ -187,6 +189,7 @@ fn assemble(
         git_hooks: s.git_hooks.as_ref().map(|h| h.value).unwrap_or_default(),
         salvage_days: s.salvage_days.as_ref().map_or(SALVAGE_DAYS, |d| d.value),
         source: text.to_owned(),
+        ground: Ground { base_dir, sets: options.sets.clone(), tags, added: BTreeMap::new() },
     };
     (!problems.has_errors()).then_some(session)
 }

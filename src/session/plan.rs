@@ -32,6 +32,21 @@ pub struct Session {
     pub salvage_days: u32,
     /// The text of the session file, as it was read (kept with the run).
     pub source: String,
+    /// What else it was read with, for agents that are added later.
+    pub ground: Ground,
+}
+
+/// What an agent that is added to a session is read with, beside the session's text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ground {
+    /// What relative paths in the file are relative to; `None`: its name is no text.
+    pub base_dir: Option<String>,
+    /// `--set KEY=VALUE`.
+    pub sets: Vec<String>,
+    /// The tags of agents that have some.
+    pub tags: BTreeMap<String, Vec<String>>,
+    /// Agents that were added to the run, by id, each as a section of a session file.
+    pub added: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

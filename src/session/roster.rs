@@ -14,10 +14,8 @@ use super::section::{At, shorten};
 use super::source::Span;
 use super::template::Scope;
 use super::text::fill_now;
+use crate::core::agent::MAX_AGENTS;
 use crate::core::ids::{AgentId, AgentIdError};
-
-/// The most agents of a session.
-pub(super) const MAX_AGENTS: usize = 100_000;
 
 /// One agent of the session: a table, and the values of its variables.
 #[derive(Debug)]

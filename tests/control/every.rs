@@ -156,10 +156,11 @@ fn looks(session: &mut Session<'_>) {
 
 /// Asks for what changes a run.
 fn wishes(session: &mut Session<'_>) {
+    session.types("register --name more --files more/ --depends-on api -- true");
+    session.types("register --name again --files more/ --depends-on api --format json -- true");
     for line in [
         "checkpoint",
         "grant docs extra/",
-        "register --name more --files more/ --prompt x",
         "resolve --keep api --terminate docs",
         "release-locks tests",
         "stop docs",

@@ -8,12 +8,14 @@ mod complete;
 mod dead;
 mod diff;
 mod every;
+mod join;
 mod list;
 mod live;
 mod protocol;
 mod runs;
 mod salvage;
 mod steer;
+mod subscribe;
 #[path = "../e2e/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole program")]
 mod support;

@@ -14,7 +14,7 @@ fn one_patient(repo: &TestRepo) -> String {
     head(repo, "") + &patient("a", "[\"a\"]", "echo 1 > a", "")
 }
 
-fn kind(answer: Option<Value>) -> String {
+pub(super) fn kind(answer: Option<Value>) -> String {
     let answer = answer.expect("an answer");
     assert_eq!(answer["version"], 1);
     let text = answer["error"]["text"].as_str().expect("an error has a text");

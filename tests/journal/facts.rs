@@ -11,10 +11,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use supervise::core::agent::OnConflict;
+use supervise::core::agent::{
+    AgentPlan, Dependency, IgnoredPaths, OnAbort, OnConflict, OnDenied, OnDependencyFailure, OnOutsideEdit,
+    OnUndeclared, Priority, Rank, RetryMode,
+};
 use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::{Attribution, Change, Entry, Mode, ObjectId};
-use supervise::core::claim::Pattern;
+use supervise::core::claim::{Claim, Pattern};
 use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use supervise::core::effect::{Ending, Part, PlaceIntent, Purpose};
 use supervise::core::ids::{AgentId, Attempt, AttemptId, RunId, RunnerName, Slot};
@@ -238,6 +241,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         Fact::StopRequested { by: StopCause::Interrupt(Interrupt::Asked) },
         Fact::PhaseStopRequested { phase: 1 },
         Fact::Granted { agent: agent("agent-1"), pattern: Pattern::new("src/{a,b}/*.rs").unwrap() },
+        Fact::AgentRegistered(Box::new(newcomer())),
         Fact::Locked { id: id(), path: at(), how: Lockings::Granted },
         Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::Graceful },
         Fact::AgentStopRequested { agent: agent("agent-1"), how: Stop::Orderly },
@@ -336,6 +340,33 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
     facts.into_iter().zip(0..).map(|(fact, t)| Record { at: Moment(t * 10), fact }).collect()
 }
 
+pub(crate) fn newcomer() -> AgentPlan {
+    let patterns = |text: &str| vec![Pattern::new(text).unwrap(), Pattern::new("Makefile").unwrap().narrowed_to_file()];
+    AgentPlan {
+        id: agent("agent-9"),
+        name: "nine \u{1b}\n\"quoted\"".to_owned(),
+        rank: Rank { phase: 1, priority: Priority::new(2).unwrap(), position: 12 },
+        runner: RunnerName::new("fast"),
+        claim: Claim { exclusive: patterns("a/*"), late: patterns("b"), shared: patterns("c/"), deny: patterns("d") },
+        depends_on: vec![Dependency { on: agent("docs.api"), wait_for_completion: false }],
+        on_dependency_failure: OnDependencyFailure::Run,
+        timeout: Duration::from_mins(10),
+        idle_timeout: Some(Duration::from_mins(2)),
+        lock_timeout: Duration::from_mins(3),
+        grace: Duration::from_secs(10),
+        retries: 3,
+        retry: RetryMode::Continue,
+        verify: Some(Duration::from_mins(1)),
+        on_undeclared: OnUndeclared::Warn,
+        on_conflict: OnConflict::Manual,
+        on_abort: OnAbort::Keep,
+        on_outside_edit: OnOutsideEdit::Commit,
+        on_denied: OnDenied::Fail,
+        ignored: IgnoredPaths::Enforce,
+        expect_changes: true,
+    }
+}
+
 /// A new kind of fact does not compile here until it is known, and then has to be in one of the lists.
 fn ordinal(fact: &Fact) -> usize {
     match fact {
@@ -390,6 +421,7 @@ fn ordinal(fact: &Fact) -> usize {
         Fact::ReturnIntended { .. } => 48,
         Fact::Continued { .. } => 49,
         Fact::BegunAnew { .. } => 50,
+        Fact::AgentRegistered(_) => 51,
     }
 }
 
@@ -397,7 +429,7 @@ fn ordinal(fact: &Fact) -> usize {
 fn every_kind_of_fact_survives_the_file() {
     let records = [one_of_each(), one_of_each_added()].concat();
     let kinds: BTreeSet<usize> = records.iter().map(|r| ordinal(&r.fact)).collect();
-    assert_eq!(kinds, (0..51).collect(), "a kind of fact is missing from the lists");
+    assert_eq!(kinds, (0..52).collect(), "a kind of fact is missing from the lists");
 
     let kept = Kept::of(&records);
     let replay = kept.read().unwrap();

@@ -34,6 +34,7 @@ fn words_that_were_added_are_written_like_this() {
     check(1, r#""resolution":"moot","by":"nobody""#);
     check(1, r#""outcome":{"kind":"unknown","error":"gone"}"#);
     check(1, r#""reason":{"kind":"open_files","fit":24}"#);
+    check(1, r#""kind":"agent_registered","agent":"agent-9","plan":{"id":"agent-9","name":"nine "#);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::world::{Random, World};
 
 /// Runs it to its end; dies before each of these points (counted anew after each death), and is taken up again
 /// whenever it can be.
-fn run(scenario: Scenario, deaths: &[usize]) -> World {
+pub(crate) fn run(scenario: Scenario, deaths: &[usize]) -> World {
     let mut world = World::unchecked(scenario);
     let mut deaths = deaths.iter();
     world.lives_for(deaths.next().copied());
@@ -82,7 +82,11 @@ fn check(log: &[Record]) {
         Fact::RunOpened(opened) => Some(&opened.agents),
         _ => None,
     });
-    for agent in open.into_iter().flatten() {
+    let joined = log.iter().filter_map(|record| match &record.fact {
+        Fact::AgentRegistered(plan) => Some(&plan.id),
+        _ => None,
+    });
+    for agent in open.into_iter().flatten().chain(joined) {
         assert!(ended.contains_key(agent), "{agent} has an end");
     }
     for agent in placed {

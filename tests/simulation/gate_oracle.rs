@@ -88,6 +88,10 @@ impl Gate {
             || theirs.iter().any(|path| a.locks(path))
     }
 
+    pub(crate) fn joined(&mut self, plan: &AgentPlan) {
+        self.plans.insert(plan.id.clone(), plan.clone());
+    }
+
     pub(crate) fn granted(&mut self, agent: &AgentId, pattern: &Pattern) {
         self.plans.get_mut(agent).unwrap().claim.exclusive.push(pattern.clone());
         self.granted.insert((agent.clone(), pattern.as_str().to_owned()));

@@ -11,6 +11,7 @@ mod calls;
 mod crash;
 mod gate_oracle;
 mod gate_rules;
+mod join_rules;
 mod oracle;
 mod plan;
 mod rehearsal;

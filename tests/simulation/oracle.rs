@@ -91,6 +91,7 @@ impl Oracle {
             Fact::PhaseStopRequested { phase } => drop(self.closing.insert(*phase)),
             Fact::AgentStopRequested { agent, .. } => drop(self.last.insert(agent.clone())),
             Fact::Granted { agent, pattern } => self.granted(agent, pattern),
+            Fact::AgentRegistered(plan) => self.joined(plan),
             Fact::RunnerPaused { runner, .. } => drop(self.paused.insert(runner.clone())),
             Fact::RunnerResumed { runner } => drop(self.paused.remove(runner)),
             Fact::AgentWaits { agent, .. } => drop(self.in_backoff.remove(agent)),
@@ -225,8 +226,12 @@ impl Oracle {
         let view: RunView = supervisor.view().unwrap();
         for agent in &view.agents {
             let before = self.shown.insert(agent.id.clone(), agent.state).unwrap_or(State::Registered);
-            // Who is requeued waits, and may find a lock in its way at once.
-            let requeued = matches!(&record.fact, Fact::AgentRequeued { id, .. } if id.agent == agent.id);
+            // Who is requeued or joins waits, and may find a lock in its way at once.
+            let requeued = match &record.fact {
+                Fact::AgentRequeued { id, .. } => id.agent == agent.id,
+                Fact::AgentRegistered(plan) => plan.id == agent.id,
+                _ => false,
+            };
             let from = if requeued && before.may_become(State::Waiting) { State::Waiting } else { before };
             let legal = from == agent.state || from.may_become(agent.state);
             assert!(legal, "only_legal_steps: {} {before} → {} by {record:?}", agent.id, agent.state);
@@ -254,6 +259,30 @@ impl Oracle {
         }
         assert_eq!(completed, all, "a_phase_completes_if_all_its_agents_do");
         self.open_phase = None;
+    }
+
+    /// It comes last of its phase and priority, can still be started, and waits only for who is there.
+    fn joined(&mut self, plan: &AgentPlan) {
+        let id = &plan.id;
+        assert!(
+            self.stopped.is_none() && !self.closing.contains(&plan.rank.phase),
+            "nobody_joins_what_is_closed: {id}"
+        );
+        let later = self.plan.agents.iter().filter(|a| a.rank.phase > plan.rank.phase);
+        assert!(later.clone().all(|a| !self.ever_started.contains(&a.id)), "nobody_joins_a_phase_that_is_over: {id}");
+        assert!(self.plan.agents.iter().all(|a| a.rank.position < plan.rank.position && a.id != *id), "{id} is new");
+        for edge in &plan.depends_on {
+            let on = self.plan_of(&edge.on);
+            assert!(on.rank.phase <= plan.rank.phase, "dependencies_come_before: {id}");
+            let completed = self.ends.get(&on.id).is_none_or(|end| *end == State::Completed);
+            let started = self.ever_started.contains(&on.id) && !edge.wait_for_completion;
+            let anyway = plan.on_dependency_failure == OnDependencyFailure::Run;
+            assert!(completed || started || anyway, "nobody_joins_to_be_skipped: {id}");
+        }
+        self.plan.agents.push(plan.clone());
+        self.ranked.push(self.plan.agents.len() - 1);
+        self.ranked.sort_by_key(|&i| self.plan.agents[i].rank);
+        self.gate.joined(plan);
     }
 
     /// It is nobody else's at that moment.

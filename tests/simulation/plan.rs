@@ -198,6 +198,9 @@ impl Agent {
     pub(crate) fn refused(self, refusals: &[PlaceRefusal]) -> Self {
         self.every_act(|act| act.refusals = refusals.to_vec())
     }
+    pub(crate) fn every_act_in_turn(&mut self, change: impl FnMut(&mut Act)) {
+        self.acts.iter_mut().for_each(change);
+    }
     pub(crate) fn every_act(mut self, change: impl Fn(&mut Act)) -> Self {
         self.acts.iter_mut().for_each(change);
         self
@@ -208,6 +211,7 @@ impl Agent {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) plan: Plan,
+    /// Those that join later, too.
     pub(crate) agents: BTreeMap<AgentId, Agent>,
     /// When the user interrupts.
     pub(crate) interrupts: Vec<Moment>,
@@ -266,6 +270,15 @@ impl Scenario {
     pub(crate) fn wish(mut self, seconds: u64, event: Event) -> Self {
         self.wishes.push((Moment(seconds * 1000), event));
         self
+    }
+    /// Somebody adds an agent.
+    pub(crate) fn joins(mut self, seconds: u64, agent: Agent) -> Self {
+        self.add(Moment(seconds * 1000), agent);
+        self
+    }
+    pub(crate) fn add(&mut self, at: Moment, agent: Agent) {
+        self.wishes.push((at, Event::RegisterAsked { agent: Box::new(agent.plan.clone()) }));
+        self.agents.insert(agent.plan.id.clone(), agent);
     }
     pub(crate) fn interrupt_at(mut self, seconds: u64) -> Self {
         self.interrupts.push(Moment(seconds * 1000));

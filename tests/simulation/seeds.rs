@@ -158,7 +158,35 @@ pub(crate) fn some_scenario(size: usize, seed: u64) -> Scenario {
     });
     // Of a stream of its own: worlds without a gate are what they were before there was one.
     let random = &mut Random(seed ^ 0x6761_7465);
-    if random.percent(60) { gated(random, made) } else { made }
+    let made = if random.percent(60) { gated(random, made) } else { made };
+    // Likewise: worlds in which nobody joins are what they were before one could.
+    joined(&mut Random(seed ^ 0x6a6f_696e), mood, phases, made)
+}
+
+/// Lets a few more join at any time.
+fn joined(random: &mut Random, mood: Mood, phases: u64, mut made: Scenario) -> Scenario {
+    let most = if random.percent(50) { 4 } else { 0 };
+    for n in 0..random.below(most + 1) {
+        // Now and then one that is there already.
+        let number = if random.percent(10) { 0 } else { made.agents.len() };
+        let mut newcomer = some_agent(random, mood, number, phases);
+        let others: Vec<_> = made.agents.keys().cloned().collect();
+        for _ in 0..random.below(3) {
+            let on = &others[usize::try_from(random.below(others.len() as u64)).unwrap()];
+            newcomer =
+                if random.percent(70) { newcomer.after(on.as_str()) } else { newcomer.once_started(on.as_str()) };
+        }
+        if made.gate {
+            newcomer.every_act_in_turn(|act| act.calls = some_calls(random, 4));
+        }
+        let at = Moment(random.below(if n == 0 { 5_000 } else { 60_000 }));
+        if number == 0 {
+            made.wishes.push((at, Event::RegisterAsked { agent: Box::new(newcomer.plan) }));
+        } else {
+            made.add(at, newcomer);
+        }
+    }
+    made
 }
 
 /// What trees try to write: what is claimed, what is not, what is new, what git ignores.

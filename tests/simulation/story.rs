@@ -123,6 +123,7 @@ fn line(fact: &Fact) -> Option<String> {
         }
         Fact::ConflictVerified { conflict, outcome } => format!("conflict {conflict}: {}", kind(outcome)),
         Fact::OutsideWrite { paths } => format!("outside {paths:?}"),
+        Fact::AgentRegistered(plan) => format!("{} joins", plan.id),
         Fact::Granted { agent, pattern } => format!("{agent} is granted {}", pattern.as_str()),
         Fact::RunnerPaused { runner, until } => format!("{runner} pauses until {}", until.0 / 1000),
         Fact::StopRequested { by } => format!("stop: {by:?}"),

@@ -327,7 +327,7 @@ impl World {
     }
 
     fn turn_to_rest(&mut self) {
-        let bound = 200 + 8 * self.scenario.plan.agents.len() + 4 * self.scenario.plan.phases.len();
+        let bound = 200 + 8 * self.scenario.agents.len() + 4 * self.scenario.plan.phases.len();
         for _ in 0..bound {
             let step = self.supervisor.decide(self.now, &Event::Turn);
             if step.is_empty() {

@@ -18,7 +18,7 @@ pub use syntax::{MAX_PATTERN, MAX_WILD, PatternError};
 use super::path::RepoPath;
 
 /// What an agent may do to which paths.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
     /// May write; nobody else may read or write under a lock meanwhile.
     pub exclusive: Vec<Pattern>,

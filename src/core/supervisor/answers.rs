@@ -447,6 +447,7 @@ fn attempt_of(event: &Event) -> Option<&AttemptId> {
         | Event::CompleteAsked { .. }
         | Event::CheckpointAsked { .. }
         | Event::GrantAsked { .. }
+        | Event::RegisterAsked { .. }
         | Event::ConflictChecked { .. } => None,
         Event::Prepared { id, .. }
         | Event::Spawned { id, .. }

@@ -42,6 +42,7 @@ impl Supervisor {
                 }
             }
             Fact::Granted { agent, pattern } => self.granted(agent, pattern),
+            Fact::AgentRegistered(plan) => self.registered(plan),
             Fact::RunnerPaused { runner, until } => self.runner_paused(at, runner, *until),
             Fact::RunnerResumed { runner } => {
                 if let Some(known) = self.runners.get_mut(runner) {

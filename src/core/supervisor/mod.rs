@@ -18,6 +18,7 @@ mod contest;
 mod gate;
 mod grant;
 mod policy;
+mod register;
 mod release;
 mod resume;
 mod show;
@@ -69,6 +70,8 @@ pub struct Supervisor {
     /// Those of them that a lock was found to stop, or no longer to stop, since the journal last said
     /// so.
     to_note: BTreeSet<Seat>,
+    /// Agents of which processes could not be ended, and the single paths that they locked.
+    haunted: BTreeMap<Seat, BTreeSet<RepoPath>>,
     queue: Queue,
     leases: Leases,
     runners: BTreeMap<RunnerName, RunnerRun>,
@@ -155,6 +158,7 @@ impl Supervisor {
             dirty: BTreeSet::new(),
             doomed: Doomed::new(),
             to_note: BTreeSet::new(),
+            haunted: BTreeMap::new(),
             queue,
             leases,
             runners: BTreeMap::new(),
@@ -215,6 +219,7 @@ impl Supervisor {
             Event::CompleteAsked { phase } => self.complete_asked(now, *phase, &mut step),
             Event::CheckpointAsked { agent } => self.checkpoint_asked(now, agent.as_ref(), &mut step),
             Event::GrantAsked { agent, pattern } => self.grant_asked(now, agent, pattern, &mut step),
+            Event::RegisterAsked { agent } => self.register_asked(now, agent, &mut step),
             Event::ConflictChecked { conflict, outcome } => self.conflict_checked(now, *conflict, outcome, &mut step),
             answer => self.answer(now, answer, &mut step),
         }

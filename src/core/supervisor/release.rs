@@ -93,6 +93,7 @@ impl Supervisor {
         }
         if matches!(reason, Some(EndReason::Survivors { .. })) {
             self.doom_rivals(seat, &held, agent);
+            self.haunted.insert(seat, held);
         }
         if completed {
             self.satisfy_dependents(seat, |edge_waits| edge_waits);

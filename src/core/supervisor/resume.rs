@@ -151,6 +151,8 @@ impl Supervisor {
                 begin_again(live);
             }
         }
+        // Whoever takes the run up has ended what was left.
+        self.haunted.clear();
         let decided = self.conflicts.iter().filter(|c| c.resolution.is_some() && c.verification.is_none());
         self.unchecked.extend(decided.map(|conflict| conflict.found.conflict));
         if self.reopens() {

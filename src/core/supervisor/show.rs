@@ -17,6 +17,17 @@ impl Supervisor {
     /// The run as it is shown; `None` before it was opened.
     #[must_use]
     pub fn view(&self) -> Option<RunView> {
+        self.view_with(0..self.agents.len())
+    }
+
+    /// The same with this agent alone; `None` where there is no such agent, too.
+    #[must_use]
+    pub fn view_of(&self, agent: &AgentId) -> Option<RunView> {
+        let seat = *self.seats.get(agent)?;
+        self.view_with(seat..seat + 1)
+    }
+
+    fn view_with(&self, seats: std::ops::Range<Seat>) -> Option<RunView> {
         let opened = self.opened.as_ref()?;
         let state = match self.ended {
             None => RunState::Running,
@@ -33,7 +44,7 @@ impl Supervisor {
             branch: opened.branch.clone(),
             layers: opened.layers,
             max_concurrent: self.plan.max_concurrent.get(),
-            agents: (0..self.agents.len()).map(|seat| self.agent_view(opened, seat)).collect(),
+            agents: seats.map(|seat| self.agent_view(opened, seat)).collect(),
             conflicts: self.conflicts.iter().map(conflict_view).collect(),
             unattributed: self.unattributed.clone(),
             ended_at: self.ended.map(|(at, _)| at),

@@ -26,6 +26,19 @@ pub(super) enum Timer {
     StopAt,
 }
 
+impl Timer {
+    fn moved(self, moved: impl Fn(Seat) -> Seat) -> Self {
+        match self {
+            Self::Timeout(seat) => Self::Timeout(moved(seat)),
+            Self::Idle(seat) => Self::Idle(moved(seat)),
+            Self::Checkpoint(seat) => Self::Checkpoint(moved(seat)),
+            Self::Lock(seat) => Self::Lock(moved(seat)),
+            Self::Backoff(seat) => Self::Backoff(moved(seat)),
+            Self::Runner(_) | Self::StopAt => self,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Timers {
     at: BTreeMap<Timer, Moment>,
@@ -58,6 +71,13 @@ impl Timers {
 
     pub(super) fn clear_all(&mut self) {
         *self = Self::default();
+    }
+
+    /// Places in the total order have changed.
+    pub(super) fn make_room(&mut self, moved: impl Fn(Seat) -> Seat) {
+        let at = std::mem::take(&mut self.at).into_iter();
+        self.at = at.map(|(timer, at)| (timer.moved(&moved), at)).collect();
+        self.queue = self.at.iter().map(|(timer, at)| (*at, timer.clone())).collect();
     }
 
     pub(super) fn next(&self) -> Option<Moment> {

@@ -17,7 +17,7 @@ use crate::core::ids::{AgentId, AttemptId};
 use crate::core::reason::Interrupt;
 use crate::core::record::{Fact, StopCause, Trouble};
 use crate::core::steer::{Checkpoint, Frozen, Granting, Stop, Stopping};
-use crate::host::control::{Answer, Asked};
+use crate::host::control::{Answer, Asked, Call};
 
 /// Who waits for an answer.
 #[derive(Debug, Default)]
@@ -48,9 +48,20 @@ impl Owed {
 type Outcome = (Vec<Event>, Answer);
 
 impl Driver<'_> {
+    /// What follows from it for the core.
+    pub(super) fn called(&mut self, call: Call) -> Vec<Event> {
+        match call {
+            Call::Asked(asked) => self.asked(*asked),
+            Call::Subscribing(who) => {
+                self.feeds.add(who, self.run.clone(), self.run_dir.journal(), self.journal.next_seq());
+                Vec::new()
+            }
+        }
+    }
+
     /// What follows from a request for the core, if it is a wish that can be fulfilled. The answer is
     /// owed.
-    pub(super) fn asked(&mut self, asked: Asked) -> Vec<Event> {
+    fn asked(&mut self, asked: Asked) -> Vec<Event> {
         let (events, answer) = match asked.request {
             Request::Status => (Vec::new(), self.document().map(|run| Reply::Status { run })),
             Request::Conflicts => {
@@ -79,6 +90,14 @@ impl Driver<'_> {
                 Ok((event, from)) => (vec![event], Ok(Reply::Granted { from })),
                 Err(rejection) => (Vec::new(), Err(rejection)),
             },
+            // It comes as a call of its own.
+            Request::Subscribe { .. } => {
+                (Vec::new(), Err(Rejection::new(RejectionKind::NotPossible, "a subscription has no answer")))
+            }
+            Request::Register { agent } => {
+                self.register(agent, asked.reply);
+                return Vec::new();
+            }
             Request::Checkpoint { agent } => match self.checkpoint(agent) {
                 Ok((event, open)) => {
                     self.owed.checkpoints.push(Awaited { to: asked.reply, open, made: Vec::new() });
@@ -98,7 +117,7 @@ impl Driver<'_> {
     }
 
     fn known(&self, agent: &AgentId) -> Result<(), Rejection> {
-        if self.positions.contains_key(agent) {
+        if self.supervisor.knows(agent) {
             return Ok(());
         }
         Err(Rejection::new(RejectionKind::UnknownAgent, format!("no agent `{agent}` is in this run")))
@@ -145,7 +164,7 @@ impl Driver<'_> {
                 return (Vec::new(), Err(Rejection::new(RejectionKind::NotPossible, text)));
             }
         };
-        let agents = self.session.plan.agents.iter().map(|agent| &agent.id);
+        let agents = self.supervisor.plan().agents.iter().map(|agent| &agent.id);
         let mut agents = self.stopping(agents, how);
         agents.retain(|(_, stopping)| *stopping != Stopping::Over);
         (events, Ok(Reply::Stopping { agents }))

@@ -13,17 +13,23 @@ mod effects;
 mod gate;
 mod measure;
 mod outside;
+mod register;
 mod trees;
+
+pub use register::Contests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::control::Rejection;
+use crate::core::agent::Plan;
 use crate::core::call::{CallId, Target};
 use crate::core::effect::{Effect, Ending, Telling};
 use crate::core::event::{Event, Preparation};
@@ -37,11 +43,13 @@ use crate::core::supervisor::{Step, Supervisor};
 use crate::core::view::RunView;
 use crate::journal::{Appended, Entry, Header, Journal, JournalError};
 use crate::runner::{Progress, Reader};
+use crate::session::analysis::Analysis;
 use crate::session::{GitHooks, Session};
 
 use super::clock::Clock;
 use super::control::{Control, Socket};
 use super::failpoint;
+use super::feed::Feeds;
 use super::git::{Base, GitError, Repository, ScratchWorktree};
 use super::git_thread::GitThread;
 use super::limits;
@@ -90,8 +98,8 @@ pub struct Earlier {
 pub trait Observer {
     /// A record is in the journal.
     fn recorded(&mut self, entry: &Entry);
-    /// An agent's output told something.
-    fn progress(&mut self, id: &AttemptId, progress: &Progress);
+    /// An agent's output told something. Gives it in a few words.
+    fn progress(&mut self, id: &AttemptId, progress: &Progress) -> String;
     /// The text of the snapshot file for this view.
     fn snapshot(&mut self, view: &RunView) -> Vec<u8>;
     /// What an agent's log is told about a call that failed.
@@ -100,6 +108,8 @@ pub trait Observer {
     fn why(&mut self, reason: &EndReason) -> String;
     /// The document of the run, for whoever asks.
     fn document(&mut self, view: &RunView) -> serde_json::Value;
+    /// The same of what an agent of the plan contends for, and with whom.
+    fn contests(&mut self, plan: &Plan, analysis: &Analysis) -> Contests;
 }
 
 /// A run that came to its end.
@@ -176,6 +186,8 @@ enum News {
     Tree(TreeKey, TreeNews),
     /// The tree could not be compared with its state at the start.
     SurveyFailed(GitError),
+    /// Somebody who wants to join was looked at.
+    Drafted(Result<Box<register::Drafted>, Rejection>),
     /// A throwaway checkout for a verify command, or why there is none.
     Worktree(AttemptId, Result<ScratchWorktree, GitError>),
 }
@@ -194,9 +206,8 @@ const ABANDON_WAIT: Duration = Duration::from_secs(30);
 struct Driver<'o> {
     supervisor: Supervisor,
     journal: Journal,
-    session: Session,
-    /// Where each agent is in the session's plan.
-    positions: BTreeMap<AgentId, usize>,
+    /// Its plan is the one that the run was opened with.
+    session: Arc<Session>,
     run: RunId,
     run_dir: RunDir,
     clock: Clock,
@@ -227,6 +238,8 @@ struct Driver<'o> {
     observer: &'o mut dyn Observer,
     snapshot_due: Option<Moment>,
     owed: control::Owed,
+    joining: register::Joining,
+    feeds: Feeds,
     /// A thread whose answers will never come.
     died: Option<&'static str>,
     /// What the disk did not take.
@@ -295,8 +308,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     let mut driver = Driver {
         supervisor,
         journal,
-        positions: session.plan.agents.iter().zip(0..).map(|(a, at)| (a.id.clone(), at)).collect(),
-        session,
+        session: Arc::new(session),
         run,
         run_dir,
         clock,
@@ -325,6 +337,8 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         observer,
         snapshot_due: None,
         owed: control::Owed::default(),
+        joining: register::Joining::default(),
+        feeds: Feeds::default(),
         died: None,
         disk: None,
         surveyed: true,
@@ -347,6 +361,10 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         }
     };
     driver.write_snapshot();
+    driver.feeds = Feeds::default();
+    if let Some(control) = control {
+        control.finish().await;
+    }
     let (view, surveyed) = (driver.supervisor.view(), driver.surveyed);
     inbox.close();
     driver.lookups.finish();
@@ -421,8 +439,8 @@ impl Driver<'_> {
             tokio::select! {
                 interrupt = signals.next() => events.push(Event::Interrupted(interrupt)),
                 () = wake => {}
-                asked = Control::next(control) => {
-                    events.extend(self.asked(asked));
+                call = Control::next(control) => {
+                    events.extend(self.called(call));
                 }
                 news = inbox.recv() => {
                     // The driver holds a sender, so the channel never closes.
@@ -444,6 +462,8 @@ impl Driver<'_> {
             }
             events.extend(self.looked());
             self.turn(Vec::new(), events).await?;
+            self.feeds.flush();
+            self.tell_joined();
             self.owed.pay();
             if self.snapshot_due.is_some_and(|due| due <= self.now()) {
                 self.write_snapshot();
@@ -525,6 +545,7 @@ impl Driver<'_> {
                 _ => {}
             }
             self.observer.recorded(&entry);
+            self.feeds.recorded(&entry);
         }
         if !step.records.is_empty() && self.snapshot_due.is_none() {
             self.snapshot_due = Some(self.now() + SNAPSHOT_DELAY);

@@ -59,7 +59,10 @@ impl Driver<'_> {
             News::Tree(key, TreeNews::Output(bytes)) => {
                 let reader = self.readers.get_mut(&key.id)?;
                 for progress in reader.feed(&bytes) {
-                    self.observer.progress(&key.id, &progress);
+                    let text = self.observer.progress(&key.id, &progress);
+                    if self.feeds.wants_doing() {
+                        self.feeds.doing(&key.id, &text);
+                    }
                 }
                 reader.new_thread().map(|thread| Event::ThreadKnown { id: key.id, thread })
             }
@@ -71,6 +74,7 @@ impl Driver<'_> {
             }
             News::Facts { key, call, targets, facts } => self.facts(key, call, targets, facts),
             News::Kept { held, path, again, base } => self.kept(held, path, again, base),
+            News::Drafted(drafted) => self.drafted(drafted),
             News::Died(name) => {
                 self.died = Some(name);
                 None
