@@ -149,7 +149,7 @@ fn a_socket_that_was_left_behind_is_told_apart_and_replaced() {
     repo.assert_no_survivors();
     assert!(socket(&repo).exists());
     let refused = supervise(&repo, &["release-locks", "a"]).expect(3);
-    assert!(refused.stderr.contains("is over, so nothing can be asked of it"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("was cut off: its supervisor is gone"), "{}", refused.stderr);
 
     let mut resume = repo.supervise();
     resume.arg("resume").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
