@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::look::print;
+use super::relay::STDERR;
 use super::{Exit, Failure};
 use crate::host::process::OWN_BINARY;
 
@@ -66,6 +67,7 @@ pub fn launch() -> Result<Exit, Failure> {
 pub fn leave(log: &Path, text: &str) -> io::Result<()> {
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
     let nothing = File::open("/dev/null")?;
+    STDERR.settle();
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;

@@ -3,7 +3,6 @@
 //! Invariant: nothing here decides anything or waits while the run goes on; a reader that has gone away
 //! changes nothing.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::RunFormat;
@@ -11,6 +10,7 @@ use super::alerts::Alerts;
 use super::detach;
 use super::manner::Manner;
 use super::progress::Progress;
+use super::relay::{STDERR, STDOUT, Through};
 use crate::core::agent::Plan;
 use crate::core::effect::Telling;
 use crate::core::ids::AttemptId;
@@ -40,6 +40,7 @@ pub(super) async fn supervised(
     display.alerts.hooks = started.inspect_err(|error| tracing::warn!(%error, "hooks are not run")).ok().flatten();
     let finished = driver::run(setup, &mut display).await;
     display.progress.finish();
+    STDOUT.settle();
     let view = finished.as_ref().ok().map(|finished| &finished.view);
     let document = view.map(|view| display.document(view));
     display.alerts.finish(view, document, &display.progress).await;
@@ -85,7 +86,7 @@ impl Display {
     /// Leaves the terminal when the run is open.
     pub(super) fn leave_for(&mut self, output: PathBuf) {
         let setting = Setting { palette: Palette::Plain, ..self.setting.clone() };
-        self.progress = Progress::plain(setting, Box::new(std::io::stderr()));
+        self.progress = Progress::plain(setting, Box::new(Through(&STDERR)));
         self.leaves_for = Some(output);
     }
 
@@ -140,9 +141,7 @@ impl Observer for Display {
         if self.jsonl
             && let Ok(line) = journal::event_line(entry)
         {
-            let mut out = std::io::stdout().lock();
-            // A reader that has gone away does not change how the run goes.
-            let _ = writeln!(out, "{}", line.trim_end()).and_then(|()| out.flush());
+            STDOUT.say(format!("{}\n", line.trim_end()).as_bytes());
         }
     }
 

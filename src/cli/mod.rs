@@ -29,6 +29,7 @@ pub mod progress;
 pub mod records;
 pub mod register;
 mod rehearse;
+mod relay;
 pub mod release;
 pub mod reset;
 pub mod resolve;
@@ -175,6 +176,7 @@ pub fn main() -> ExitCode {
         Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),
     };
+    relay::STDERR.settle();
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -216,7 +218,8 @@ fn looks_like_a_session(word: &str) -> bool {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SUPERVISE_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let started =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| relay::Through(&relay::STDERR)).try_init();
     debug_assert!(started.is_ok(), "nobody else sets up logging");
 }
 

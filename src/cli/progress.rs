@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::relay::{STDERR, Through};
 use super::terminal::columns;
 use crate::core::ids::{AttemptId, Slot};
 use crate::core::record::{Fact, Record};
@@ -80,9 +81,10 @@ impl Progress {
         let stderr = io::stderr();
         setting.palette = palette_for(&stderr);
         let out = if stderr.is_terminal() {
-            Out::Live(Live::start(ProgressDrawTarget::stderr_with_hz(MAX_REDRAWS)))
+            let terminal = Box::new(Through(&STDERR));
+            Out::Live(Live::start(ProgressDrawTarget::term_like_with_hz(terminal, MAX_REDRAWS)))
         } else {
-            Out::Plain(Box::new(stderr))
+            Out::Plain(Box::new(Through(&STDERR)))
         };
         Self { lines: EventLines::new(setting), slots: BTreeMap::new(), out }
     }
@@ -105,7 +107,7 @@ impl Progress {
             Out::Plain(out) => {
                 if let Some(line) = line {
                     // The reader may be gone; the run goes on.
-                    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+                    let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
                 }
             }
             Out::Live(live) => {
@@ -149,11 +151,12 @@ impl Progress {
         }
     }
 
-    /// Takes the live lines away. Nothing is shown after it but plain events.
+    /// Takes the live lines away, and waits for who reads. Nothing is shown after it but plain events.
     pub fn finish(&mut self) {
         if let Out::Live(live) = &mut self.out {
             live.stop();
         }
+        STDERR.settle();
     }
 }
 
@@ -251,11 +254,7 @@ impl Live {
 
     /// Writes what takes no room on the screen.
     fn aside(&self, text: &str) {
-        self.all.suspend(|| {
-            let mut stderr = io::stderr().lock();
-            // The terminal may be gone; the run goes on.
-            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
-        });
+        self.all.suspend(|| STDERR.say(text.as_bytes()));
     }
 
     fn stop(&mut self) {

@@ -25,6 +25,7 @@ mod resume;
 mod run;
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
+mod unread;
 #[path = "../support/again.rs"]
 #[expect(dead_code, reason = "shared with tests that run again as another user")]
 mod within;
