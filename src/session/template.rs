@@ -142,6 +142,12 @@ impl Template {
                 at = open + 4;
                 continue;
             }
+            // Of three braces the first is text: it stands before a placeholder.
+            if rest.starts_with('{') {
+                out.push_text("{");
+                at = open + 1;
+                continue;
+            }
             let close = rest.find("}}").filter(|end| *end <= MAX_NAME && !rest[..*end].contains("{{"));
             let name = close.map_or("", |end| rest[..end].trim());
             let end = close.map_or(open + 2, |end| open + 2 + end + 2);
@@ -246,6 +252,7 @@ mod tests {
         check("{{id}}/{{ pkg }}", Ok("a-1/core"));
         check("{{{{id}}", Ok("{{id}}"));
         check("{{{{{{id}}}}", Ok("{{a-1}}"));
+        check("{{{id}}} {{{{{id}}", Ok("{a-1} {{{id}}"));
         check("try {{attempt}} in {{slot}}", Ok("try 2 in 7"));
         check("{{nope}} {{id}} {{also}}", Err(&["nope", "also"]));
         check("{{id", Err(&[""]));
@@ -259,6 +266,16 @@ mod tests {
         let scope = Scope::new(&variables).with_launch().lenient();
         let filled = Template::parse("{{id}} {{ x.y }} {{open {{{{z}}", scope).unwrap().fill(1, 0);
         assert_eq!(filled, "a {{ x.y }} {{open {{z}}");
+    }
+
+    #[test]
+    fn what_is_written_means_the_same() {
+        for brace in ["", "{", "{{", "{{{", "{{{{", "{{{{{"] {
+            let variables = [("v".to_owned(), format!("x{brace}"))];
+            let scope = Scope::new(&variables).with_launch();
+            let template = Template::parse("{{v}}{{slot}}{{v}}", scope).unwrap();
+            assert_eq!(Template::parse(&template.source(), scope), Ok(template));
+        }
     }
 
     #[test]
