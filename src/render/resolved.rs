@@ -13,6 +13,7 @@ use crate::core::agent::{
     OnUndeclared, Plan, RetryMode,
 };
 use crate::core::claim::Pattern;
+use crate::core::ids::AgentId;
 use crate::session::template::Template;
 use crate::session::{GitHooks, HookCommand, Launch, RunnerKind, Session, VerifyIn};
 
@@ -24,9 +25,10 @@ pub fn resolved(session: &Session) -> String {
     if !session.hooks.is_empty() {
         document["hooks"] = Item::Table(hooks_table(session));
     }
-    let runners = runner_tables(session);
-    if !runners.is_empty() {
-        document["runner"] = Item::Table(runners);
+    let runners = Runners::of(session);
+    let written = runners.written();
+    if !written.is_empty() {
+        document["runner"] = Item::Table(written);
     }
     let named = session.plan.phases.iter().filter_map(|phase| Some((phase.name.as_deref()?, phase.on_failure)));
     let phases: ArrayOfTables = named.map(|(name, on_failure)| phase_table(name, on_failure)).collect();
@@ -34,7 +36,8 @@ pub fn resolved(session: &Session) -> String {
         document["phase"] = Item::ArrayOfTables(phases);
     }
     let agents = session.plan.agents.iter().filter_map(|agent| Some((agent, session.launches.get(&agent.id)?)));
-    document["agent"] = Item::ArrayOfTables(agents.map(|(a, launch)| agent_table(&session.plan, a, launch)).collect());
+    let table = |(agent, launch)| agent_table(&session.plan, agent, launch, &runners);
+    document["agent"] = Item::ArrayOfTables(agents.map(table).collect());
     document.to_string()
 }
 
@@ -76,30 +79,61 @@ fn hooks_table(session: &Session) -> Table {
 }
 
 /// Runners in use that a session file has to name; their arguments stand with the agents.
-fn runner_tables(session: &Session) -> Table {
-    let mut runners: BTreeMap<&str, Table> = BTreeMap::new();
-    for launch in session.launches.values() {
-        let name = launch.runner.as_str();
-        let mut table = Table::new();
-        if name != builtin(launch.kind) {
-            table["extends"] = value(builtin(launch.kind));
+/// The runners that the agents need, and which each of them has.
+#[derive(Default)]
+struct Runners<'a> {
+    tables: BTreeMap<String, Table>,
+    /// By agent; without those that have a command of their own.
+    of: BTreeMap<&'a AgentId, String>,
+}
+
+impl<'a> Runners<'a> {
+    fn of(session: &'a Session) -> Self {
+        let mut runners = Self::default();
+        for (agent, launch) in &session.launches {
+            let table = runner_table(&session.plan, launch);
+            let name = launch.runner.as_str();
+            let same =
+                |name: &String| runners.tables.get(name).is_none_or(|known| known.to_string() == table.to_string());
+            // The command of a runner may have been filled in differently for each agent.
+            let names = std::iter::once(name.to_owned()).chain((2_u32..).map(|n| format!("{name}-{n}")));
+            let Some(name) = names.into_iter().find(same) else { continue };
+            if !commands_itself(launch) {
+                runners.of.insert(agent, name.clone());
+            }
+            runners.tables.insert(name, table);
         }
-        if let (false, Some(command)) = (launch.kind == RunnerKind::Command, &launch.command) {
-            table["command"] = templates(command);
-        }
-        if let Some(limit) = session.plan.runner_limits.get(&launch.runner) {
-            table["max_concurrent"] = count(u64::from(limit.get()));
-        }
-        if !table.is_empty() {
-            runners.insert(name, table);
-        }
+        runners
     }
-    let mut out = Table::new();
-    out.set_implicit(true);
-    for (name, table) in runners {
-        out[name] = Item::Table(table);
+
+    /// The tables that say something.
+    fn written(&self) -> Table {
+        let mut out = Table::new();
+        out.set_implicit(true);
+        for (name, table) in self.tables.iter().filter(|(_, table)| !table.is_empty()) {
+            out[name] = Item::Table(table.clone());
+        }
+        out
     }
-    out
+}
+
+fn runner_table(plan: &Plan, launch: &Launch) -> Table {
+    let mut table = Table::new();
+    if launch.runner.as_str() != builtin(launch.kind) {
+        table["extends"] = value(builtin(launch.kind));
+    }
+    if let (false, Some(command)) = (commands_itself(launch), &launch.command) {
+        table["command"] = templates(command);
+    }
+    if let Some(limit) = plan.runner_limits.get(&launch.runner) {
+        table["max_concurrent"] = count(u64::from(limit.get()));
+    }
+    table
+}
+
+/// Is the command the agent's own, and not its runner's?
+fn commands_itself(launch: &Launch) -> bool {
+    launch.kind == RunnerKind::Command && launch.runner.as_str() == builtin(launch.kind)
 }
 
 fn builtin(kind: RunnerKind) -> &'static str {
@@ -120,7 +154,7 @@ fn phase_table(name: &str, on_failure: OnPhaseFailure) -> Table {
     table
 }
 
-fn agent_table(plan: &Plan, agent: &AgentPlan, launch: &Launch) -> Table {
+fn agent_table(plan: &Plan, agent: &AgentPlan, launch: &Launch, runners: &Runners<'_>) -> Table {
     let mut table = Table::new();
     table["id"] = value(agent.id.as_str());
     table["name"] = literal(&agent.name);
@@ -128,6 +162,11 @@ fn agent_table(plan: &Plan, agent: &AgentPlan, launch: &Launch) -> Table {
         table["phase"] = literal(name);
     }
     table["priority"] = count(u64::from(agent.rank.priority.get()));
+    if let Some(runner) = runners.of.get(&agent.id) {
+        table["runner"] = literal(runner);
+    } else if let Some(command) = &launch.command {
+        table["command"] = templates(command);
+    }
     launch_keys(&mut table, launch);
     let claim = &agent.claim;
     for (key, patterns) in
@@ -143,10 +182,6 @@ fn agent_table(plan: &Plan, agent: &AgentPlan, launch: &Launch) -> Table {
 }
 
 fn launch_keys(table: &mut Table, launch: &Launch) {
-    match (launch.kind, &launch.command) {
-        (RunnerKind::Command, Some(command)) => table["command"] = templates(command),
-        _ => table["runner"] = literal(launch.runner.as_str()),
-    }
     table["args"] = templates(&launch.args);
     if let Some(model) = &launch.model {
         table["model"] = value(model.source());
