@@ -57,6 +57,7 @@ mod parsing {
             ("a[]", "never closed"),
             ("a[!]", "never closed"),
             ("a[z-a]", "invalid range"),
+            ("a[z-\x1b]", "\\u{1b}"),
             ("a[b/c]", "never matches `/`"),
             ("a[ä]", "ASCII"),
             ("a{b", "never closed"),

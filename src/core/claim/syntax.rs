@@ -80,9 +80,18 @@ pub(super) fn scan(text: &str) -> Result<Scan, PatternError> {
     let asks_globset = scanner.asks_globset;
     let scan = scanner.finish(text);
     if asks_globset {
-        glob(scan.glob.as_deref().unwrap_or(text)).map_err(|error| PatternError::Syntax(error.kind().to_string()))?;
+        glob(scan.glob.as_deref().unwrap_or(text)).map_err(|error| PatternError::Syntax(in_words(&error)))?;
     }
     Ok(scan)
+}
+
+/// On one line: the letters of a bad range, which it quotes, may be control characters.
+fn in_words(error: &globset::Error) -> String {
+    let mut out = String::new();
+    for c in error.kind().to_string().chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// The builder's options are part of the language: `*` and `?` do not cross `/`, `\` escapes, and
