@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::reason::attribution_kind;
 use super::style::Tone;
+use super::text::path_text;
 use crate::core::agent::OnConflict;
 use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use crate::core::view::ConflictView;
@@ -47,7 +48,7 @@ pub fn document(view: &ConflictView) -> ConflictDocument {
 /// `agent-1 and agent-5 both modifying hops.py`
 #[must_use]
 pub fn found_text(found: &Found) -> String {
-    format!("{} and {} both modifying {}", found.holder.agent, found.writer.agent, found.path)
+    format!("{} and {} both modifying {}", found.holder.agent, found.writer.agent, path_text(&found.path))
 }
 
 /// What the two are to each other.

@@ -14,7 +14,7 @@ use super::reason::{
     wait_text,
 };
 use super::style::{Tone, of_state};
-use super::text::{duration, pad, plural, printable, some_of, truncate};
+use super::text::{duration, pad, path_text, plural, printable, some_of, truncate};
 use super::{Setting, attempt_reference};
 use crate::core::change::ObjectId;
 use crate::core::conflict::{ConflictId, Found, Recommendation};
@@ -254,15 +254,18 @@ impl EventLines {
             Fact::Denied { id, path, why, .. } => {
                 line(id, Tone::Warning, "denied", format!("{}: {}", refused_path(path), denial_text(why)))
             }
-            Fact::Busied { id, path, why } => line(id, Tone::Quiet, "busy", format!("{path}: {}", busy_text(why))),
+            Fact::Busied { id, path, why } => {
+                line(id, Tone::Quiet, "busy", format!("{}: {}", path_text(path), busy_text(why)))
+            }
             Fact::Locked { id, path, how: Lockings::Claimed } => line(
                 id,
                 Tone::Quiet,
                 "locked",
-                format!("{path}, which it had not declared (on_undeclared = \"claim\")"),
+                format!("{}, which it had not declared (on_undeclared = \"claim\")", path_text(path)),
             ),
             Fact::Admitted { id, path, how: Admission::Warned } => {
-                line(id, Tone::Warning, "undeclared", format!("{path}: allowed, and not committed; add it to `files`"))
+                let text = format!("{}: allowed, and not committed; add it to `files`", path_text(path));
+                line(id, Tone::Warning, "undeclared", text)
             }
             Fact::VerifyStarted { id } => line(id, Tone::Active, "verifying", String::new()),
             Fact::Verified { id, exit, took, .. } if exit.success() => {

@@ -4,7 +4,7 @@
 //! one line, starts in lower case and reads on after the state: `FAILED: exit code 1`.
 
 use super::Setting;
-use super::text::{duration, limit, printable, some_of};
+use super::text::{duration, limit, path_text, printable, some_of};
 use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
 use crate::core::effect::Telling;
@@ -169,14 +169,16 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         }
         EndReason::LocksReleased => "its locks were taken away by hand".to_owned(),
         EndReason::Undeclared { path } => {
-            format!("wrote {path}, which it did not declare; add it to `files` if it should have it")
+            format!("wrote {}, which it did not declare; add it to `files` if it should have it", path_text(path))
         }
-        EndReason::Conflict { conflict, path, with } => format!("lost conflict {conflict} with {with} about {path}"),
+        EndReason::Conflict { conflict, path, with } => {
+            format!("lost conflict {conflict} with {with} about {}", path_text(path))
+        }
         EndReason::WaitsBehind { conflict, path, with } => {
-            format!("conflict {conflict}: has to wait for {with} to be done with {path}")
+            format!("conflict {conflict}: has to wait for {with} to be done with {}", path_text(path))
         }
         EndReason::Outranked { conflict, path, with } => {
-            format!("conflict {conflict}: {with} comes first and needs {path}")
+            format!("conflict {conflict}: {with} comes first and needs {}", path_text(path))
         }
         EndReason::Timeout { after } => format!("ran longer than its timeout of {}", limit(*after)),
         EndReason::IdleTimeout { after, quiet } => {
@@ -244,7 +246,7 @@ pub fn requeue_text(why: &RequeueReason, setting: &Setting) -> String {
             format!("waits for {}, which joins its claim; this costs no retry", some_of(paths, PATHS_SHOWN))
         }
         RequeueReason::Conflict { conflict, path } => {
-            format!("conflict {conflict}: waits for {path}, which joins its claim; this costs no retry")
+            format!("conflict {conflict}: waits for {}, which joins its claim; this costs no retry", path_text(path))
         }
         RequeueReason::Outranked { conflict } => {
             format!("conflict {conflict}: keeps its place in line; this costs no retry")
@@ -337,7 +339,9 @@ pub fn telling(telling: &Telling) -> String {
         Telling::Denied { path, why } => {
             format!("supervise: {}: permission denied: {}", refused_path(path), denial_text(why))
         }
-        Telling::Busied { path, why } => format!("supervise: {path}: resource busy: {}", busy_text(why)),
+        Telling::Busied { path, why } => {
+            format!("supervise: {}: resource busy: {}", path_text(path), busy_text(why))
+        }
     }
 }
 
@@ -345,7 +349,7 @@ pub fn telling(telling: &Telling) -> String {
 #[must_use]
 pub fn refused_path(path: &RefusedPath) -> String {
     match path {
-        RefusedPath::Inside(path) => path.to_string(),
+        RefusedPath::Inside(path) => path_text(path),
         RefusedPath::Other(text) => printable(text),
     }
 }

@@ -4,17 +4,25 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::core::path::RepoPath;
+
 /// Text from an agent, a tool or a file on one line: escape sequences, control characters and the
 /// marks that reorder a line (Unicode UAX #9) are taken out; line breaks and tabs become spaces.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let harmless = |c: char| match c {
         '\n' | '\t' => Some(' '),
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
         c if c.is_control() => None,
         c => Some(c),
     };
     anstream::adapter::strip_str(text).to_string().trim().chars().filter_map(harmless).collect()
+}
+
+/// A path in a sentence: it can neither leave its line nor reorder it.
+#[must_use]
+pub fn path_text(path: &RepoPath) -> String {
+    printable(&path.to_string())
 }
 
 /// A line of a log, made harmless as by [`printable`], with its indentation.
