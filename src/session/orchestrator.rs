@@ -8,7 +8,7 @@
 
 mod spanned;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
@@ -55,6 +55,8 @@ struct Manifest {
 #[derive(Debug, Default)]
 struct Agent {
     id: String,
+    /// Where the id stands.
+    place: std::ops::Range<usize>,
     name: Option<String>,
     prompt: Option<String>,
     priority: Option<i64>,
@@ -127,6 +129,9 @@ impl Reader<'_> {
             self.wrong(&root, "the manifest has no agents", Some(help));
         }
         self.references(&out, &root);
+        if self.problems.is_empty() {
+            self.ring(&out);
+        }
         out
     }
 
@@ -149,6 +154,7 @@ impl Reader<'_> {
             (None, Some(entry)) => (entry.key.clone(), entry.place.clone()),
             (None, None) => return self.wrong(json, "an agent needs an `id`", None),
         };
+        agent.place = place.clone();
         if let Err(error) = AgentId::new(&id) {
             self.at(place, error.to_string(), Some("ids look like `agent-1-backend`".to_owned()));
         } else if out.agents.iter().any(|a| a.id == id) {
@@ -308,6 +314,42 @@ impl Reader<'_> {
             let help = near.filter(|(score, _)| *score > 0.8).map(|(_, id)| format!("did you mean `{id}`?"));
             self.at(place, format!("no agent has the id `{}`", name.escape_debug()), help);
         }
+    }
+
+    /// No agent may wait for itself, by itself or through others.
+    fn ring(&mut self, manifest: &Manifest) {
+        let agents = &manifest.agents;
+        let known: BTreeMap<&str, usize> = agents.iter().zip(0..).map(|(agent, at)| (agent.id.as_str(), at)).collect();
+        let on = |at: usize| agents[at].depends_on.iter().filter_map(|id| known.get(id.as_str()).copied());
+        let mut dependents = vec![Vec::new(); agents.len()];
+        let mut lacking: Vec<usize> = (0..agents.len()).map(|at| on(at).count()).collect();
+        for at in 0..agents.len() {
+            on(at).for_each(|other| dependents[other].push(at));
+        }
+        let mut free: Vec<usize> = (0..agents.len()).filter(|at| lacking[*at] == 0).collect();
+        while let Some(done) = free.pop() {
+            for &at in &dependents[done] {
+                lacking[at] -= 1;
+                if lacking[at] == 0 {
+                    free.push(at);
+                }
+            }
+        }
+        // Each that still lacks something lacks one of these, so following them leads round.
+        let mut next = (0..agents.len()).find(|at| lacking[*at] > 0);
+        let mut seen: BTreeSet<usize> = BTreeSet::new();
+        let mut ring = Vec::new();
+        while let Some(at) = next.filter(|at| ring.first() != Some(at)) {
+            if !seen.insert(at) {
+                ring.push(at);
+            }
+            next = on(at).find(|other| lacking[*other] > 0);
+        }
+        let Some(&first) = ring.iter().min() else { return };
+        let names: Vec<&str> = ring.iter().chain(&ring[..1]).map(|at| agents[*at].id.as_str()).collect();
+        let message = format!("agents wait for each other: {}", names.join(" → "));
+        let help = Some("take one of these dependencies out".to_owned());
+        self.at(agents[first].place.clone(), message, help);
     }
 
     fn wrong(&mut self, json: &Json, message: &str, help: Option<&str>) {
@@ -498,6 +540,12 @@ mod tests {
                 (3, 42, "expected more than 0 seconds"),
                 (3, 25, "no agent has the id `d`"),
             ],
+        );
+        let waits = "agents wait for each other";
+        check(r#"{"x": {"needs": 1, "depends_on": "x"}}"#, &[(1, 2, &format!("{waits}: x → x"))]);
+        check(
+            r#"{"c": {"depends_on": ["a"]}, "a": {"depends_on": "b"}, "b": {"depends_on": ["x", "a"]}, "x": {}}"#,
+            &[(1, 30, &format!("{waits}: a → b → a"))],
         );
         let nested = format!("{{\"agents\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         check(&nested, &[(1, 138, "recursion limit exceeded")]);
