@@ -174,6 +174,16 @@ impl Descent<'_> {
     }
 }
 
+/// Is `path`, which is no directory, ignored by this line alone of the `.gitignore` in the root: by itself, or by a
+/// directory that it lies in?
+#[must_use]
+pub fn ignore_line_matches(line: &[u8], path: &RepoPath) -> bool {
+    let text = path.as_bytes();
+    let name = |end: usize| text[..end].iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+    let matches = |rule: &Rule, end: usize| rule.matches(&text[..end], &text[name(end)..end], end < text.len(), false);
+    Rule::parse(line).is_some_and(|rule| !rule.negative && ends(text).any(|end| matches(&rule, end)))
+}
+
 /// Where each component of a path ends.
 pub(super) fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
     (1..=path.len()).filter(|i| path.get(*i).is_none_or(|b| *b == b'/'))

@@ -62,6 +62,7 @@ pub use command::scratch_file;
 pub use error::{GitError, is_of_disk, says_disk};
 pub use extras::Base;
 pub use freeze::FreezeRequest;
+pub use ignore::ignore_line_matches;
 pub use kept::{KeptRef, Patch, PatchForm, PatchPath};
 pub use message::CommitMessage;
 pub use open::{Backend, Facts};
