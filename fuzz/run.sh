@@ -4,7 +4,7 @@
 #   fuzz/run.sh [SECONDS [TARGET…]]     600 seconds and all targets, if not told otherwise
 #
 # Needs cargo and a C++ compiler; brings cargo-fuzz itself. The stable toolchain will do. JOBS=2 runs two targets at
-# a time. What is found stays in fuzz/artifacts/TARGET; an input that adds coverage goes to target/fuzz/corpus/TARGET,
+# a time. What is found stays in fuzz/artifacts/TARGET; an input that adds coverage goes to fuzz/target/runs/TARGET/corpus,
 # and fuzz/minimise.sh takes what is worth keeping from there.
 set -euo pipefail
 cd "$(dirname "$0")/.."

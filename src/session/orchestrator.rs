@@ -25,6 +25,9 @@ pub const FILL_IN: &str = "FILL IN: what should this agent do?";
 /// The largest manifest that is read, in bytes.
 pub const MAX_MANIFEST: usize = 16 << 20;
 
+/// The longest name of a session, in bytes; agents' names are held to it as well.
+const MAX_NAME: usize = 200;
+
 /// Something in a manifest that cannot be taken over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -111,7 +114,7 @@ impl Reader<'_> {
         };
         for entry in entries {
             match entry.key.as_str() {
-                "session_id" | "session" | "session_name" => out.name = self.optional_text(&entry.value),
+                "session_id" | "session" | "session_name" => out.name = self.name(&entry.value),
                 "coordination_rules" => self.rules(&entry.value, &mut out),
                 _ => {}
             }
@@ -164,7 +167,7 @@ impl Reader<'_> {
         for entry in entries {
             let value = &entry.value;
             match entry.key.as_str() {
-                "name" => agent.name = self.optional_text(value),
+                "name" => agent.name = self.name(value),
                 "prompt" | "task" | "description" => agent.prompt = self.optional_text(value),
                 "warning" => agent.warning = self.optional_text(value),
                 "priority" => agent.priority = self.priority(value),
@@ -252,6 +255,15 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// The name of an agent or of the session.
+    fn name(&mut self, json: &Json) -> Option<String> {
+        let name = self.optional_text(json)?;
+        if name.trim().is_empty() || name.contains(char::is_control) || name.len() > MAX_NAME {
+            self.wrong(json, &format!("a name is one line of at most {MAX_NAME} bytes"), None);
+        }
+        Some(name)
     }
 
     fn flag(&mut self, json: &Json) -> Option<bool> {
@@ -540,6 +552,10 @@ mod tests {
                 (3, 42, "expected more than 0 seconds"),
                 (3, 25, "no agent has the id `d`"),
             ],
+        );
+        check(
+            r#"{"session_id": " ", "x": {"name": "a\nb"}}"#,
+            &[(1, 16, "a name is one line of at most 200 bytes"), (1, 35, "a name is one line of at most 200 bytes")],
         );
         let waits = "agents wait for each other";
         check(r#"{"x": {"needs": 1, "depends_on": "x"}}"#, &[(1, 2, &format!("{waits}: x → x"))]);
