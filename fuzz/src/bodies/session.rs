@@ -4,12 +4,13 @@
 //! comes back the same from each form in which it is kept or printed.
 
 use supervise::cli::check::analysis;
+use supervise::core::newcomer::NewAgent;
 use supervise::journal::{KeptPlan, read_plan, write_plan};
 use supervise::render::check::{CheckDocument, Checked, checked};
 use supervise::render::diagnostic::{self, Look};
 use supervise::render::resolved::resolved;
 use supervise::render::style::Palette;
-use supervise::session::append::{NewAgent, append};
+use supervise::session::append::append;
 use supervise::session::{LoadOptions, Loaded, Origin, Problem, SessionErrors, SourceText, kept, load, workspace_of};
 
 use super::{assert_lines, assert_one_line, ground};
