@@ -83,7 +83,9 @@ impl Gate {
     pub(crate) fn excludes(&self, one: &AgentId, other: &AgentId) -> bool {
         let (a, b) = (&self.plans[one].claim, &self.plans[other].claim);
         let (ours, theirs) = (self.extras(one), self.extras(other));
-        a.excludes(b)
+        meet(&a.exclusive, &b.exclusive)
+            || meet(&a.exclusive, &b.shared)
+            || meet(&a.shared, &b.exclusive)
             || ours.iter().any(|path| b.locks(path) || theirs.contains(path))
             || theirs.iter().any(|path| a.locks(path))
     }
@@ -493,6 +495,10 @@ impl Gate {
 }
 
 /// Claims mean what git ignores only where they name it.
+fn meet(ours: &[Pattern], theirs: &[Pattern]) -> bool {
+    ours.iter().any(|one| theirs.iter().any(|other| one.overlap(other).is_some()))
+}
+
 fn covers(patterns: &[Pattern], at: &RepoPath) -> bool {
     let means = |pattern: &&Pattern| {
         let text = pattern.as_str().trim_end_matches('/');

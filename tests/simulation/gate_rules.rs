@@ -8,6 +8,7 @@ use supervise::core::conflict::{Resolution, Wish};
 use supervise::core::event::Event;
 use supervise::core::ids::AgentId;
 use supervise::core::lifecycle::State;
+use supervise::core::record::{Fact, Record};
 
 use super::calls::write;
 use super::plan::{Agent, Scenario, agent, scenario};
@@ -113,6 +114,17 @@ fn priority_requeues_a_holder_of_lower_priority_and_gives_the_writer_its_path() 
         ],
     );
     assert!(effects(&world).contains(&"freeze writer Completion [`f`, `g`]".to_owned()));
+}
+
+#[test]
+fn a_path_that_a_third_has_locked_as_well_does_not_pass_to_the_winner() {
+    let reader = |id: &str| agent(id).reads(&["f"]).takes(20);
+    let first = agent("writer").files(&["g"]).calls(&[write(2, "f")]).conflict(OnConflict::Priority).priority(1);
+    let world = World::new(scenario([reader("one"), reader("other"), first.takes(30)]).gated()).run();
+    let requeued = |record: &&Record| matches!(record.fact, Fact::AgentRequeued { .. });
+    assert_eq!(world.log.iter().filter(requeued).count(), 1, "one of the readers has to go");
+    let locked = |record: &&Record| matches!(record.fact, Fact::Locked { .. });
+    assert_eq!(world.log.iter().filter(locked).count(), 0, "the other reads the path to its end");
 }
 
 #[test]

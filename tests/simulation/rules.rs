@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use supervise::core::agent::{OnAbort, OnDependencyFailure, OnPhaseFailure};
-use supervise::core::event::PlaceRefusal;
+use supervise::core::event::{Event, PlaceRefusal};
+use supervise::core::ids::{AgentId, Attempt, AttemptId};
 use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
-use supervise::core::reason::{EndReason, WaitReason};
+use supervise::core::reason::{EndReason, Exit, WaitReason};
+use supervise::core::record::Summary;
 use supervise::core::view::Why;
 
 use super::plan::{Fate, agent, scenario};
@@ -302,6 +304,24 @@ fn retries_pause_longer_each_time_and_keep_their_rank() {
             "33 flaky WAITING until 37: RunnerFailed",
             "37 flaky starts, attempt 4",
             "47 flaky COMPLETED",
+        ],
+    );
+}
+
+#[test]
+fn news_of_an_earlier_attempt_changes_nothing() {
+    let first = AttemptId { agent: AgentId::new("only").unwrap(), attempt: Attempt(1) };
+    let late = Event::TreeEnded { id: first, exit: Exit::Code(0), summary: Summary::default() };
+    let fails_once = agent("only").files(&["f"]).first_ends(&[Fate::Exits(1)]).with(|plan| plan.retries = 1);
+    check(
+        scenario([fails_once]).wish(15, late),
+        &[
+            "0 only starts",
+            "10 only is salvaged",
+            "10 only is put back",
+            "10 only WAITING until 11: Exit",
+            "11 only starts, attempt 2",
+            "21 only COMPLETED",
         ],
     );
 }

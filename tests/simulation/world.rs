@@ -132,14 +132,18 @@ impl World {
         self.open();
         for _ in 0..MOST_EVENTS {
             if self.closed {
-                if let Some(oracle) = &mut self.oracle {
-                    oracle.ended(&self.supervisor, &self.log);
-                }
+                self.judge_end();
                 return self;
             }
             self.advance();
         }
         panic!("the run does not come to an end");
+    }
+
+    pub(crate) fn judge_end(&mut self) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.ended(&self.supervisor, &self.log);
+        }
     }
 
     pub(crate) fn open(&mut self) {
@@ -183,7 +187,8 @@ impl World {
         if !self.is_dead() {
             assert_eq!(format!("{again:?}"), format!("{:?}", self.supervisor), "replay gives the same state");
         }
-        (self.supervisor, self.fuel, self.closed) = (again, None, false);
+        (self.supervisor, self.oracle) = (again, None);
+        (self.fuel, self.closed) = (None, false);
     }
 
     /// Another supervisor takes the run up, or begins it.
@@ -235,6 +240,11 @@ impl World {
             if !paths.is_empty() {
                 self.tell(&Event::Wrote { id: id.clone(), part, paths });
             }
+        }
+        // A shim may say it again, when the next attempt has long begun.
+        if self.scenario.latency > 0 && matches!(event, Event::TreeEnded { .. }) && self.random.percent(10) {
+            let delay = Duration::from_millis(self.random.below(20_000));
+            self.schedule_at(self.now + delay, event.clone());
         }
         match event {
             // Who came from outside is looked at last.
@@ -329,6 +339,9 @@ impl World {
     fn turn_to_rest(&mut self) {
         let bound = 200 + 8 * self.scenario.agents.len() + 4 * self.scenario.plan.phases.len();
         for _ in 0..bound {
+            if self.is_dead() {
+                return;
+            }
             let step = self.supervisor.decide(self.now, &Event::Turn);
             if step.is_empty() {
                 if let Some(oracle) = &mut self.oracle {
@@ -337,9 +350,6 @@ impl World {
                 return;
             }
             self.take(step);
-            if self.is_dead() {
-                return;
-            }
         }
         panic!("turns do not come to rest");
     }
