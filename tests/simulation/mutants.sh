@@ -45,7 +45,7 @@ write_manifest() {
   cp "$root/Cargo.lock" "$copy/Cargo.lock"
 }
 
-run_tests() { (cd "$copy" && cargo test --quiet --test simulation) > "$copy/output" 2>&1; }
+run_tests() { (cd "$copy" && timeout 900 cargo test --quiet --test simulation) > "$copy/output" 2>&1; }
 
 # The failing tests, the made-up worlds first, and what the oracle says of them: each of its messages begins with the
 # name of an invariant.
@@ -85,6 +85,8 @@ for patch in "$patches"/*.patch; do
     row "$name" "SURVIVES: $(head -1 "$patch")"
   elif grep -q '^error: could not compile' "$copy/output"; then
     row "$name" 'DOES NOT COMPILE'
+  elif ! grep -q '^test result: FAILED' "$copy/output"; then
+    row "$name" 'THE TESTS DO NOT END'
   else
     row "$name" "$(caught_by)"
     continue
