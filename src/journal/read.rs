@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
+use std::sync::mpsc;
 
 use super::JournalError;
 use super::line::{self, Entry, FirstLine, Header, MAX_LINE};
@@ -54,8 +55,42 @@ pub fn read(path: &Path) -> Result<Replay, JournalError> {
 pub fn read_each(path: &Path, mut each: impl FnMut(Entry)) -> Result<Extent, JournalError> {
     let failed = |source| JournalError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    let mut lines = Lines { input: BufReader::with_capacity(1 << 18, file), buffer: Vec::new() };
+    let long = file.metadata().map_err(failed)?.len() >= LONG;
+    let lines = Lines { input: BufReader::with_capacity(1 << 18, file), buffer: Vec::new() };
+    if long { read_ahead(path, lines, each) } else { read_lines(path, lines, &mut each) }
+}
 
+/// Bytes from which on another thread reads ahead.
+const LONG: u64 = 4 << 20;
+/// Entries that are handed over at once, and how often they may be before they are taken.
+const BATCH: usize = 1024;
+const AHEAD: usize = 4;
+
+/// Reads on one thread what is taken on this one.
+fn read_ahead(path: &Path, lines: Lines<File>, mut each: impl FnMut(Entry)) -> Result<Extent, JournalError> {
+    std::thread::scope(|scope| {
+        let (batches, taken) = mpsc::sync_channel::<Vec<Entry>>(AHEAD);
+        let read = move || {
+            let mut batch = Vec::with_capacity(BATCH);
+            let extent = read_lines(path, lines, &mut |entry| {
+                batch.push(entry);
+                if batch.len() == BATCH {
+                    // Nobody takes it any more only where taking has panicked.
+                    let _ = batches.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                }
+            });
+            let _ = batches.send(batch);
+            extent
+        };
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn_scoped(scope, read);
+        let thread = thread.map_err(|source| JournalError::Read { path: path.to_owned(), source })?;
+        taken.into_iter().flatten().for_each(&mut each);
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn read_lines(path: &Path, mut lines: Lines<File>, each: &mut impl FnMut(Entry)) -> Result<Extent, JournalError> {
+    let failed = |source| JournalError::Read { path: path.to_owned(), source };
     let (header, mut len) = match lines.next().map_err(failed)? {
         Some(first) if first.ended => (header(path, first.text)?, first.text.len() as u64 + 1),
         _ => return Err(JournalError::NoHeader { path: path.to_owned() }),

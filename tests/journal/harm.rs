@@ -104,3 +104,24 @@ fn foreign_newer_and_unreadable_files_are_named() {
         "DIR/journal.jsonl, line 2: the checksum is wrong, and valid records follow",
     );
 }
+
+/// One that is read ahead of whoever takes its entries.
+#[test]
+fn a_long_journal_is_read_and_judged_as_a_short_one() {
+    let few = one_of_each();
+    let many: Vec<Record> = few.iter().cycle().take(40_000).cloned().collect();
+    let kept = Kept::of(&many);
+    let whole = kept.bytes();
+    assert!(whole.len() > 5 << 20, "{} bytes", whole.len());
+    assert!(records_of(&kept.read().unwrap()) == many);
+
+    kept.put(&whole[..whole.len() - 9]);
+    let torn = kept.read().unwrap();
+    assert!(records_of(&torn) == many[..many.len() - 1]);
+    assert!(torn.torn.is_some());
+
+    let mut harmed = whole.clone();
+    harmed[whole.len() / 2] ^= 0x04;
+    kept.put(&harmed);
+    assert!(matches!(kept.read(), Err(JournalError::Damaged { line, .. }) if line > 10_000));
+}
