@@ -165,17 +165,23 @@ fn nothing_selected_has_a_code_of_its_own() {
 
 #[test]
 fn the_resolved_session_is_a_session_and_resolves_to_itself() {
-    let dir = workspace(&[("s.toml", SESSION)]);
-    let resolved = CheckArgs { resolved: true, ..args(&dir.path().join("s.toml")) };
-    let first = check(dir.path(), &resolved).text;
-    write(dir.path(), "again.toml", &first);
-    let again = CheckArgs { session: dir.path().join("again.toml"), ..resolved };
-    let second = check(dir.path(), &again);
-    assert_eq!(second.text, first, "{}", second.errors);
-    assert!(first.contains("grace = \"10s\""), "{first}");
-    let before = json(dir.path(), &args(&dir.path().join("s.toml"))).1;
-    let after = json(dir.path(), &args(&dir.path().join("again.toml"))).1;
-    assert_eq!((&before["order"], &before["contested"]), (&after["order"], &after["contested"]));
+    // Some cannot do what is wanted of all, and may not be told so by themselves.
+    let some_cannot = format!("{SESSION}\n[[agent]]\nid = \"cannot\"\ncommand = [\"true\"]\n")
+        .replace("[defaults]", "[defaults]\nretry = \"continue\"");
+    assert!(some_cannot.contains("retry"));
+    for session in [SESSION, &some_cannot] {
+        let dir = workspace(&[("s.toml", session)]);
+        let resolved = CheckArgs { resolved: true, ..args(&dir.path().join("s.toml")) };
+        let first = check(dir.path(), &resolved).text;
+        write(dir.path(), "again.toml", &first);
+        let again = CheckArgs { session: dir.path().join("again.toml"), ..resolved };
+        let second = check(dir.path(), &again);
+        assert_eq!(second.text, first, "{}", second.errors);
+        assert!(first.contains("grace = \"10s\""), "{first}");
+        let before = json(dir.path(), &args(&dir.path().join("s.toml"))).1;
+        let after = json(dir.path(), &args(&dir.path().join("again.toml"))).1;
+        assert_eq!((&before["order"], &before["contested"]), (&after["order"], &after["contested"]));
+    }
 }
 
 #[test]

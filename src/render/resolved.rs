@@ -25,6 +25,10 @@ pub fn resolved(session: &Session) -> String {
     if !session.hooks.is_empty() {
         document["hooks"] = Item::Table(hooks_table(session));
     }
+    if session.plan.agents.iter().any(|agent| agent.retry == RetryMode::CannotContinue) {
+        // Who cannot may only be told so together with others; those have it themselves.
+        document["defaults"] = Item::Table(Table::from_iter([("retry", "continue")]));
+    }
     let runners = Runners::of(session);
     let written = runners.written();
     if !written.is_empty() {
@@ -78,8 +82,8 @@ fn hooks_table(session: &Session) -> Table {
     table
 }
 
-/// Runners in use that a session file has to name; their arguments stand with the agents.
-/// The runners that the agents need, and which each of them has.
+/// The runners that a session file has to name, and which of them each agent has; their arguments stand with the
+/// agents.
 #[derive(Default)]
 struct Runners<'a> {
     tables: BTreeMap<String, Table>,
@@ -221,15 +225,12 @@ fn limits(table: &mut Table, agent: &AgentPlan) {
 }
 
 fn rules(table: &mut Table, agent: &AgentPlan) {
+    match agent.retry {
+        RetryMode::Restart => table["retry"] = value("restart"),
+        RetryMode::Continue => table["retry"] = value("continue"),
+        RetryMode::CannotContinue => {}
+    }
     let words = [
-        (
-            "retry",
-            match agent.retry {
-                RetryMode::Restart => "restart",
-                RetryMode::Continue => "continue",
-                RetryMode::CannotContinue => "continue (its runner cannot: every attempt begins anew)",
-            },
-        ),
         (
             "on_dependency_failure",
             match agent.on_dependency_failure {
