@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
+use crate::core::ids::{AgentId, RunId};
 use crate::core::moment::Moment;
 use crate::core::record::{Layers, Record, RunOutcome};
 use crate::core::view::RunView;
@@ -25,7 +25,7 @@ use crate::journal::JournalError;
 use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, report};
 use crate::runner::{self, RunnerError};
-use crate::session::{self, GitHooks, Origin, RunnerKind, Session};
+use crate::session::{self, GitHooks, Origin, Session};
 
 use super::display::{Display, supervised};
 use super::look::{self};
@@ -390,26 +390,12 @@ pub fn print(done: &Done, format: RunFormat) {
 /// Looks for the agent programs that the session needs before anything is started. Other commands
 /// may be made by an agent that runs before; theirs are found when they are due.
 pub(super) fn find_programs(session: &Session, workspace: &Path) -> Result<(), RunError> {
-    #[expect(clippy::expect_used, reason = "a constant")]
-    let run = RunId::new("none").expect("a well-formed run id");
     let environment = std::env::vars_os().collect();
-    for agent in &session.plan.agents {
-        let Some(launch) = session.launches.get(&agent.id).filter(|l| l.kind != RunnerKind::Command) else { continue };
-        let id = AttemptId { agent: agent.id.clone(), attempt: Attempt::FIRST };
-        let context = runner::Context {
-            launch,
-            id: &id,
-            slot: Slot(0),
-            run: &run,
-            workspace,
-            attempt_dir: workspace,
-            shared_tmp: workspace,
-            environment: &environment,
-            again: None,
-        };
-        runner::command_line(&context).map_err(|source| RunError::Runner { agent: id.agent.clone(), source })?;
-    }
-    Ok(())
+    let mut launches = session.plan.agents.iter().filter_map(|agent| session.launches.get_key_value(&agent.id));
+    launches.try_for_each(|(agent, launch)| {
+        let found = runner::check_launch(launch, agent, workspace, &environment);
+        found.map_err(|source| RunError::Runner { agent: agent.clone(), source })
+    })
 }
 
 /// What keeps a run from starting, as far as the session is at fault.

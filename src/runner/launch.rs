@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::core::ids::{AttemptId, RunId, Slot};
+use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
 use crate::session::template::Template;
 use crate::session::{Launch, RunnerKind};
 
@@ -99,6 +99,26 @@ pub fn command_line(context: &Context<'_>) -> Result<CommandLine, RunnerError> {
         files: shape.files,
         forward: context.launch.kind != RunnerKind::Command,
     })
+}
+
+/// Looks for the program of an agent that is to be launched some time: an error where it is not there now. A
+/// command may be made by an agent that runs before, and is not looked for.
+pub fn check_launch(
+    launch: &Launch,
+    agent: &AgentId,
+    workspace: &Path,
+    environment: &BTreeMap<OsString, OsString>,
+) -> Result<(), RunnerError> {
+    if launch.kind == RunnerKind::Command {
+        return Ok(());
+    }
+    #[expect(clippy::expect_used, reason = "a constant")]
+    let run = &RunId::new("none").expect("a well-formed run id");
+    let id = &AttemptId { agent: agent.clone(), attempt: Attempt::FIRST };
+    let (attempt_dir, shared_tmp) = (workspace, workspace);
+    let slot = Slot(0);
+    command_line(&Context { launch, id, slot, run, workspace, attempt_dir, shared_tmp, environment, again: None })
+        .map(drop)
 }
 
 /// Runs each of its arguments by a shell of its own, up to the first that fails, whose exit is the

@@ -23,7 +23,7 @@ mod reader;
 mod reset;
 
 pub use again::{Again, MAX_TOLD, Told};
-pub use launch::{CommandLine, Context, MAX_ARGUMENT, RunnerError, command_line, verify_line};
+pub use launch::{CommandLine, Context, MAX_ARGUMENT, RunnerError, check_launch, command_line, verify_line};
 pub use program::{NotFound, codex_program, find_program};
 pub use progress::Progress;
 pub use reader::{MAX_LINE, Reader};

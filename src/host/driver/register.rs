@@ -20,7 +20,7 @@ use super::{Driver, News};
 use crate::control::{Rejection, RejectionKind, Reply};
 use crate::core::agent::{AgentPlan, Plan};
 use crate::core::event::Event;
-use crate::core::ids::{AgentId, Attempt, AttemptId, RunId, Slot};
+use crate::core::ids::AgentId;
 use crate::core::newcomer::{JoinRefusal, NewAgent};
 use crate::core::reason::WaitReason;
 use crate::core::steer::{Stop, Stopping};
@@ -29,9 +29,9 @@ use crate::host::control::Answer;
 use crate::host::past;
 use crate::host::state::RunDir;
 use crate::runner;
+use crate::session::Session;
 use crate::session::analysis::{Analysis, analyse_one, work_of};
 use crate::session::newcomer::{self, Newcomer, NewcomerError};
-use crate::session::{Launch, RunnerKind, Session};
 
 type To = oneshot::Sender<Answer>;
 
@@ -104,9 +104,7 @@ impl Driver<'_> {
             over,
             session: Arc::clone(&self.session),
             workspace: self.workspace.clone(),
-            shared_tmp: self.shared_tmp.clone(),
             environment: self.environment.clone(),
-            run: self.run.clone(),
             run_dir: self.run_dir.clone(),
         }
     }
@@ -176,9 +174,7 @@ struct Desk {
     over: BTreeSet<AgentId>,
     session: Arc<Session>,
     workspace: PathBuf,
-    shared_tmp: PathBuf,
     environment: BTreeMap<OsString, OsString>,
-    run: RunId,
     run_dir: RunDir,
 }
 
@@ -192,7 +188,9 @@ impl Desk {
             };
             Rejection::new(kind, error.to_string())
         })?;
-        self.find_program(&newcomer.plan.id, &newcomer.launch)?;
+        let id = &newcomer.plan.id;
+        runner::check_launch(&newcomer.launch, id, &self.workspace, &self.environment)
+            .map_err(|error| Rejection::new(RejectionKind::InvalidAgent, error.to_string()))?;
         let Newcomer { plan, .. } = &newcomer;
         let plan = plan.clone();
         let mut session = (*self.session).clone();
@@ -207,26 +205,5 @@ impl Desk {
             Rejection::new(RejectionKind::NotPossible, text)
         })?;
         Ok(Drafted { plan, session, all, analysis })
-    }
-
-    /// An agent program has to be there now; other commands may be made by an agent that runs before.
-    fn find_program(&self, id: &AgentId, launch: &Launch) -> Result<(), Rejection> {
-        if launch.kind == RunnerKind::Command {
-            return Ok(());
-        }
-        let id = AttemptId { agent: id.clone(), attempt: Attempt::FIRST };
-        let context = runner::Context {
-            launch,
-            id: &id,
-            slot: Slot(0),
-            run: &self.run,
-            workspace: &self.workspace,
-            attempt_dir: &self.workspace,
-            shared_tmp: &self.shared_tmp,
-            environment: &self.environment,
-            again: None,
-        };
-        let found = runner::command_line(&context);
-        found.map(drop).map_err(|error| Rejection::new(RejectionKind::InvalidAgent, error.to_string()))
     }
 }
