@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: taking a run up again; how anything is shown.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,7 +19,6 @@ use crate::control::{self, AskError, Reply, Request};
 use crate::core::agent::Plan;
 use crate::core::ids::{AgentId, RunId};
 use crate::core::moment::Moment;
-use crate::core::record::Fact;
 use crate::core::supervisor::Supervisor;
 use crate::core::view::{RunState, RunView};
 use crate::journal::{self, Entry, Header, JournalError, KeptPlan, PlanError};
@@ -178,7 +178,8 @@ impl Runs {
 pub struct Past {
     pub header: Header,
     pub entries: Vec<Entry>,
-    kept: KeptPlan,
+    /// The form of each agent's output.
+    kinds: BTreeMap<AgentId, String>,
     supervisor: Supervisor,
 }
 
@@ -186,17 +187,12 @@ impl Past {
     /// Reads plan and journal. A torn tail of the journal is left out; the files are not changed.
     pub fn read(dir: &RunDir) -> Result<Self, PastError> {
         let replay = journal::read(&dir.journal())?;
-        let mut kept = read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: replay.header.run.to_string() })?;
-        let mut supervisor = Supervisor::new(kept.plan.clone());
+        let kept = read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: replay.header.run.to_string() })?;
+        let mut supervisor = Supervisor::new(kept.plan);
         for entry in &replay.entries {
             supervisor.apply(&entry.record);
         }
-        let joined = replay.entries.iter().filter_map(|entry| match &entry.record.fact {
-            Fact::AgentRegistered(agent) => Some((**agent).clone()),
-            _ => None,
-        });
-        kept.plan.agents.extend(joined);
-        Ok(Self { header: replay.header, entries: replay.entries, kept, supervisor })
+        Ok(Self { header: replay.header, entries: replay.entries, kinds: kept.kinds, supervisor })
     }
 
     #[must_use]
@@ -207,13 +203,13 @@ impl Past {
     /// As it was when the run was opened, and the agents that joined it.
     #[must_use]
     pub fn plan(&self) -> &Plan {
-        &self.kept.plan
+        self.supervisor.plan()
     }
 
     /// The form of an agent's output.
     #[must_use]
     pub fn kind(&self, agent: &AgentId) -> RunnerKind {
-        let word = self.kept.kinds.get(agent).map_or("", String::as_str);
+        let word = self.kinds.get(agent).map_or("", String::as_str);
         KINDS.iter().find(|(_, name)| *name == word).map_or(RunnerKind::Command, |(kind, _)| *kind)
     }
 

@@ -75,20 +75,16 @@ impl TakenUp {
         let run = dir.path().file_name().unwrap_or_default().display().to_string();
         let mut plan = past::read_plan(dir)?.ok_or_else(|| PastError::NoPlan { run: run.clone() })?.plan;
         plan.fits = limits::agents_at_once();
-        let mut supervisor = Supervisor::new(plan.clone());
-        let (mut last, mut told, mut joined) = (Moment::ZERO, Vec::new(), Vec::new());
+        let mut supervisor = Supervisor::new(plan);
+        let (mut last, mut told) = (Moment::ZERO, Vec::new());
         let each = |Entry { record, .. }| {
             supervisor.apply(&record);
             last = record.at;
-            if let Fact::AgentRegistered(agent) = &record.fact {
-                joined.push((**agent).clone());
-            }
             if !matches!(record.fact, Fact::Wrote { .. } | Fact::Sampled { .. } | Fact::LockWatched { .. }) {
                 told.push(record);
             }
         };
         let (journal, extent) = Journal::reopen(&dir.journal(), each).map_err(PastError::from)?;
-        plan.agents.extend(joined);
         if supervisor.view().is_none() {
             return Err(PastError::NotOpened { run }.into());
         }
@@ -99,7 +95,8 @@ impl TakenUp {
         let source = String::from_utf8_lossy(&source).into_owned();
         let path = dir.launches();
         let text = read(&path)?.ok_or(ResumeError::NoLaunches { run })?;
-        let session = kept::read(&text, plan, source).map_err(|source| ResumeError::Launches { path, source })?;
+        let session = kept::read(&text, supervisor.plan().clone(), source)
+            .map_err(|source| ResumeError::Launches { path, source })?;
         Ok(Self { header: extent.header, journal, supervisor, session, last, told })
     }
 
