@@ -1,0 +1,49 @@
+//! The report, for people and for CI.
+
+use supervise::core::moment::Moment;
+use supervise::core::view::RunView;
+use supervise::render::junit;
+
+use super::Shown;
+use super::views::{ci_view, gated_view, view};
+
+#[test]
+fn the_report_tells_what_became_of_every_agent() {
+    insta::assert_snapshot!(Shown::ended(view()).report(80));
+}
+
+#[test]
+fn the_report_tells_what_was_refused_and_who_met_whom() {
+    insta::assert_snapshot!(Shown::ended(gated_view()).report(80));
+}
+
+#[test]
+fn the_table_fits_its_width() {
+    use unicode_width::UnicodeWidthStr as _;
+    for width in [80, 120] {
+        let text = Shown::ended(view()).report(width);
+        let table: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("AGENT")).take(5).collect();
+        assert_eq!(table.len(), 5);
+        for line in table {
+            assert!(line.width() <= width, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_run_of_nothing_has_a_report() {
+    let empty = RunView { agents: vec![], unattributed: vec![], head: None, base: None, branch: None, ..view() };
+    let text = Shown { view: empty, at: Moment(5) }.report(10);
+    assert!(text.starts_with("backend-foundation  FAILED"), "{text}");
+}
+
+#[test]
+fn a_run_is_told_to_ci_as_junit() {
+    insta::assert_snapshot!(Shown::ended(ci_view()).junit());
+    insta::assert_snapshot!(junit::unusable("cannot \u{1b}[1mswitch\u{1b}[0m to <b>\nbecause & so"));
+}
+
+#[test]
+fn a_run_is_told_to_ci_as_a_table() {
+    insta::assert_snapshot!(Shown::ended(ci_view()).markdown());
+}
