@@ -11,24 +11,31 @@ use supervise::core::view::Began;
 use super::calls::{Call, write};
 use super::plan::{Agent, Fate, agent, scenario};
 use super::story::{check, effects};
-use super::world::path;
+use super::world::{World, path};
 
 /// Fails once, then completes; goes on with its thread.
 fn fails_once() -> Agent {
     agent("only").files(&["f"]).continues().first_ends(&[Fate::Exits(1)]).with(|plan| plan.retries = 3)
 }
 
+/// Its first attempt has failed and its second one starts; what follows.
+fn after_a_failure(agent: Agent, lines: &[&str]) -> World {
+    let before = [
+        "0 only starts",
+        "0 only is thread t1",
+        "10 only is salvaged",
+        "10 only is put back",
+        "10 only WAITING until 11: Exit",
+        "11 only starts, attempt 2",
+    ];
+    check(scenario([agent]), &[&before, lines].concat())
+}
+
 #[test]
 fn work_and_thread_of_the_attempt_before_are_gone_on_with() {
-    let world = check(
-        scenario([fails_once()]),
+    let world = after_a_failure(
+        fails_once(),
         &[
-            "0 only starts",
-            "0 only is thread t1",
-            "10 only is salvaged",
-            "10 only is put back",
-            "10 only WAITING until 11: Exit",
-            "11 only starts, attempt 2",
             "11 only gets [`f`] of attempt 1",
             "11 only continues t1 of attempt 1",
             "11 only is thread t1",
@@ -47,15 +54,9 @@ fn work_and_thread_of_the_attempt_before_are_gone_on_with() {
 fn what_was_put_back_is_its_own_even_if_it_does_not_touch_it_again() {
     let mut twice = fails_once();
     twice.acts[1].writes = vec!["g".to_owned()];
-    let world = check(
-        scenario([twice.with(|plan| plan.claim.exclusive.extend(agent("x").files(&["g"]).plan.claim.exclusive))]),
+    let world = after_a_failure(
+        twice.with(|plan| plan.claim.exclusive.extend(agent("x").files(&["g"]).plan.claim.exclusive)),
         &[
-            "0 only starts",
-            "0 only is thread t1",
-            "10 only is salvaged",
-            "10 only is put back",
-            "10 only WAITING until 11: Exit",
-            "11 only starts, attempt 2",
             "11 only gets [`f`] of attempt 1",
             "11 only continues t1 of attempt 1",
             "11 only is thread t1",
@@ -150,18 +151,9 @@ fn without_a_thread_it_begins_anew_and_says_so() {
 
 #[test]
 fn who_restarts_says_nothing_of_it() {
-    let world = check(
-        scenario([fails_once().with(|plan| plan.retry = RetryMode::Restart)]),
-        &[
-            "0 only starts",
-            "0 only is thread t1",
-            "10 only is salvaged",
-            "10 only is put back",
-            "10 only WAITING until 11: Exit",
-            "11 only starts, attempt 2",
-            "11 only is thread t1",
-            "21 only COMPLETED",
-        ],
+    let world = after_a_failure(
+        fails_once().with(|plan| plan.retry = RetryMode::Restart),
+        &["11 only is thread t1", "21 only COMPLETED"],
     );
     assert_eq!(world.supervisor.view().unwrap().agents[0].began, None);
 }
@@ -176,20 +168,9 @@ fn what_head_got_since_or_cannot_be_put_back_makes_it_begin_anew() {
         let mut agent = fails_once();
         agent.acts[1].not_returned = Some(refusal);
         let line = format!("11 only begins anew after attempt 1: {why}");
-        let world = check(
-            scenario([agent]),
-            &[
-                "0 only starts",
-                "0 only is thread t1",
-                "10 only is salvaged",
-                "10 only is put back",
-                "10 only WAITING until 11: Exit",
-                "11 only starts, attempt 2",
-                "11 only gets [`f`] of attempt 1",
-                &line,
-                "11 only is thread t1",
-                "21 only COMPLETED",
-            ],
+        let world = after_a_failure(
+            agent,
+            &["11 only gets [`f`] of attempt 1", &line, "11 only is thread t1", "21 only COMPLETED"],
         );
         assert!(effects(&world).contains(&"spawn only in slot 0".to_owned()));
     }
@@ -200,15 +181,9 @@ fn nobody_begins_on_the_half_of_it() {
     let mut agent = fails_once();
     agent.acts.insert(1, agent.acts[1].clone());
     agent.acts[1].not_returned = Some(ReturnRefusal::Stuck { error: "no space".to_owned() });
-    check(
-        scenario([agent]),
+    after_a_failure(
+        agent,
         &[
-            "0 only starts",
-            "0 only is thread t1",
-            "10 only is salvaged",
-            "10 only is put back",
-            "10 only WAITING until 11: Exit",
-            "11 only starts, attempt 2",
             "11 only gets [`f`] of attempt 1",
             "11 only is ended AtOnce: Git",
             "11 only is salvaged",
@@ -228,15 +203,9 @@ fn what_cannot_be_started_after_that_is_kept_and_put_away_again() {
     let mut agent = fails_once();
     agent.acts.insert(1, agent.acts[1].clone());
     agent.acts[1].fate = Fate::SpawnFails;
-    let world = check(
-        scenario([agent]),
+    let world = after_a_failure(
+        agent,
         &[
-            "0 only starts",
-            "0 only is thread t1",
-            "10 only is salvaged",
-            "10 only is put back",
-            "10 only WAITING until 11: Exit",
-            "11 only starts, attempt 2",
             "11 only gets [`f`] of attempt 1",
             "11 only continues t1 of attempt 1",
             "11 only is ended AtOnce: SpawnFailed",
@@ -258,15 +227,9 @@ fn a_thread_that_could_not_be_continued_is_not_tried_twice() {
     let mut agent = fails_once();
     agent.acts.insert(1, agent.acts[0].clone());
     agent.acts[1].thread = None;
-    check(
-        scenario([agent]),
+    after_a_failure(
+        agent,
         &[
-            "0 only starts",
-            "0 only is thread t1",
-            "10 only is salvaged",
-            "10 only is put back",
-            "10 only WAITING until 11: Exit",
-            "11 only starts, attempt 2",
             "11 only gets [`f`] of attempt 1",
             "11 only continues t1 of attempt 1",
             "21 only is salvaged",
@@ -286,18 +249,18 @@ fn a_late_path_is_locked_again_or_it_begins_anew() {
         let late = agent(id).late(&["f"]).continues().calls(&[write(1, "f")]);
         late.with(|plan| plan.retries = 1).first_ends(&[Fate::Exits(1)])
     };
-    let told = |world: &super::world::World| {
+    let told = |world: &World| {
         let locked = |r: &&supervise::core::record::Record| matches!(r.fact, Fact::Locked { .. });
         world.log.iter().filter(locked).count()
     };
-    let world = super::world::World::new(scenario([late("only")]).gated()).run();
+    let world = World::new(scenario([late("only")]).gated()).run();
     assert_eq!(told(&world), 2);
     assert_eq!(world.supervisor.view().unwrap().agents[0].writes, [path("f")]);
     // Another one takes it between the two attempts.
     let (after, pause) = (Duration::from_millis(10_200), Duration::from_millis(100));
     let taken = Call { after, pause, ..write(0, "f") };
     let thief = agent("thief").late(&["f"]).calls(&[taken.retries(3)]).takes(20);
-    let world = super::world::World::new(scenario([late("only"), thief]).gated()).run();
+    let world = World::new(scenario([late("only"), thief]).gated()).run();
     let anew = world.log.iter().find_map(|record| match &record.fact {
         Fact::BegunAnew { why, .. } => Some(format!("{why:?}")),
         _ => None,
