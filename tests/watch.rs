@@ -378,7 +378,7 @@ fn a_workspace_that_is_gone_is_said_and_taken_up_when_it_is_back() {
 
 #[test]
 fn cookies_are_made_again_where_their_directory_was_removed() {
-    let bench = Bench::new(|_| {});
+    let mut bench = Bench::new(|_| {});
     bench.drain();
     fs::remove_dir_all(bench.outside("cookies")).unwrap();
     bench.await_wake(Wake::Gap);
@@ -391,7 +391,12 @@ fn cookies_are_made_again_where_their_directory_was_removed() {
         std::thread::yield_now();
     };
     bench.await_wake(Wake::Cookie(cookie));
-    assert_eq!(fs::read_dir(bench.outside("cookies")).unwrap().count(), 0, "cookies are eaten");
+    let files = |bench: &Bench| fs::read_dir(bench.outside("cookies")).unwrap().count();
+    let next = bench.watch().cookie().unwrap();
+    bench.await_wake(Wake::Cookie(next));
+    assert_eq!(files(&bench), 1, "one file carries all cookies");
+    drop(bench.watch.take());
+    assert_eq!(files(&bench), 0, "and goes with the watch");
 }
 
 /// Stops this test's own reader by holding up its `wake`, which is what a stopped process comes to.

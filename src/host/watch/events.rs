@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -115,7 +115,7 @@ impl Reader {
                 let _ = std::fs::remove_file(left.path());
             }
         }
-        let flags = WatchFlags::CREATE | WatchFlags::ONLYDIR;
+        let flags = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
         self.cookies = match inotify::add_watch(&*self.queue, &path, flags) {
             Ok(wd) => Some(Wd(wd)),
             Err(Errno::NOSPC) => return Err(self.too_many()),
@@ -300,10 +300,7 @@ impl Reader {
         if flags.contains(ReadFlags::IGNORED) {
             self.cookies = None;
             self.lost();
-        } else if let Some((name, cookie)) = name.and_then(|name| Some((name, cookie_number(name)?))) {
-            let path: PathBuf =
-                self.shared.cookies.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
-            let _ = std::fs::remove_file(path);
+        } else if let Some(cookie) = name.and_then(cookie_number) {
             self.shared.ledger().cookie_seen(cookie);
         }
     }

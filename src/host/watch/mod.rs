@@ -61,12 +61,36 @@ struct Shared {
     /// Readable once the reader is to end.
     stop: OwnedFd,
     cookies: PathBuf,
+    /// The file that carried the last cookie.
+    carrier: Mutex<Option<PathBuf>>,
 }
 
 impl Shared {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // No method of a ledger panics half-way.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the event of a cookie, which bears its name: one file is renamed again and again. A new one each
+    /// time would cost more the more there were: ext4 does not use the inode of a removed file again for a while,
+    /// and looks past all of them for the next.
+    fn send_cookie(&self, cookie: u64) -> io::Result<()> {
+        let path = self.cookies.join(cookie_name(cookie));
+        let mut carrier = self.carrier.lock().unwrap_or_else(PoisonError::into_inner);
+        let renamed = carrier.take().is_some_and(|last| fs::rename(last, &path).is_ok());
+        if !renamed {
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        }
+        *carrier = Some(path);
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(path) = self.carrier.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -158,7 +182,8 @@ impl Watch {
         wake: impl Fn(Wake) + Send + 'static,
     ) -> Result<Self, WatchError> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(WatchError::queue)?;
-        let shared = Arc::new(Shared { ledger: Mutex::new(Ledger::new()), stop, cookies: cookies.to_owned() });
+        let (ledger, carrier) = (Mutex::new(Ledger::new()), Mutex::new(None));
+        let shared = Arc::new(Shared { ledger, stop, cookies: cookies.to_owned(), carrier });
         let mut reader = Reader::new(Arc::clone(&shared), workspace, Box::new(ignored), Box::new(wake))?;
         reader.watch_cookies()?;
         reader.first_walk()?;
@@ -179,9 +204,8 @@ impl Watch {
             }
             ledger.expect_cookie(cookie);
         }
-        let path = self.shared.cookies.join(cookie_name(cookie));
-        match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(_) => Ok(cookie),
+        match self.shared.send_cookie(cookie) {
+            Ok(()) => Ok(cookie),
             // A gap may have answered it while the file was tried: then it is answered.
             Err(_) if !self.shared.ledger().forget_cookie(cookie) => Ok(cookie),
             Err(error) => Err(error),
