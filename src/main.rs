@@ -8,6 +8,9 @@ fn main() -> ExitCode {
     if argument.as_ref().is_some_and(|argument| argument == supervise::shim::ARGUMENT) {
         return supervise::shim::main();
     }
+    if argument.as_ref().is_some_and(|argument| argument == supervise::shim::server::ARGUMENT) {
+        return supervise::shim::server::main();
+    }
     if argument.is_some_and(|argument| argument == supervise::host::gate::ARGUMENT) {
         return supervise::host::gate::child();
     }

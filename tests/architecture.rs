@@ -144,10 +144,12 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn unsafe_code_stays_out() {
     // The crate denies it; this names the files that make an exception.
-    let excepted: Vec<_> = sources()
+    let mut excepted: Vec<_> = sources()
         .iter()
         .filter(|s| s.lines.iter().any(|(_, l)| l.contains("unsafe_code") || l.contains("unsafe {")))
         .map(|s| s.path.clone())
         .collect();
-    assert_eq!(excepted, [Path::new("shim/gate/sys.rs")], "seccomp(2) has no safe interface; all else has");
+    excepted.sort();
+    let least = ["shim/gate/sys.rs", "shim/server.rs"].map(Path::new);
+    assert_eq!(excepted, least, "seccomp(2) and the fork of a sibling have no safe interface; all else has");
 }

@@ -1,4 +1,4 @@
-//! What a shim costs in memory. What it costs in time: benches/overhead.sh.
+//! What a shim costs in memory. What it costs in time: benches/compare.sh.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "figures are for reading")]
 
@@ -12,16 +12,26 @@ use supervise::core::effect::Ending;
 use supervise::core::reason::Exit;
 use trees::Bench;
 
-/// KiB of memory that exist because of this process alone, by proc_pid_smaps_rollup(5): what it has
-/// written to, in memory or swapped out. Clean pages of the program's file are left out. The kernel
-/// counts them as private while one process maps them, as here; in a run the supervisor and the other
-/// shims map the same file (benches/idle.sh counts them there).
+/// KiB of memory that exist because of this process alone, by proc_pid_smaps(5): what it has written to since it was
+/// forked, in memory or swapped out. Mappings without anonymous pages are left out: what of them is dirty is the
+/// program's file, until the disk has what the linker wrote.
 fn own_kib(pid: u32) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let lines = rollup.lines().filter(|line| line.starts_with("Private_Dirty:") || line.starts_with("Swap:"));
-    let kib: Vec<u64> = lines.map(|line| line.split_whitespace().nth(1).unwrap().parse().unwrap()).collect();
-    assert_eq!(kib.len(), 2, "{rollup}");
-    kib.iter().sum()
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let (mut own, mut mappings) = (0, 0);
+    let mut dirty = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (name, kib) = (words.next().unwrap(), words.next().and_then(|word| word.parse::<u64>().ok()));
+        match (name, kib) {
+            // They come in this order in every mapping.
+            ("Private_Dirty:", Some(kib)) => dirty = kib,
+            ("Anonymous:", Some(kib)) => own += if kib > 0 { dirty } else { 0 },
+            ("Swap:", Some(kib)) => (own, mappings) = (own + kib, mappings + 1),
+            _ => {}
+        }
+    }
+    assert!(mappings > 0, "{maps}");
+    own
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod link;
 pub mod logs;
 pub mod record;
 mod run;
+pub mod server;
 mod start;
 pub mod tree;
 pub mod wire;

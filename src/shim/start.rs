@@ -62,7 +62,7 @@ pub(super) fn become_shim() -> io::Result<UnixStream> {
 
 /// Closes whatever descriptors the supervisor itself was started with: std marks all that it opens as
 /// close-on-exec, others do not.
-fn close_strangers() -> io::Result<()> {
+pub(super) fn close_strangers() -> io::Result<()> {
     let open = fs::read_dir("/proc/self/fd")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for number in open.collect::<Vec<RawFd>>() {
         if number > 2 {

@@ -41,6 +41,22 @@ fn a_shim_that_is_killed_leaves_nothing() {
     assert!(!repo.exists("agent"));
 }
 
+/// The process that shims are forked from is nobody's parent, and another one does as well.
+#[test]
+fn without_its_fork_server_a_run_goes_on() {
+    for (name, how) in [("is killed", "KILL"), ("stands still", "STOP")] {
+        let repo = TestRepo::new();
+        let wants = format!("pkill -{how} -P $(ps -o ppid= -p $PPID) -x supervise-shims && echo {how} > first");
+        let text = session("", &[("first", &wants), ("other", "sleep 0.5; echo 1 > other"), ("next", "echo 1 > next")]);
+        let text = text.replacen("id = \"next\"", "id = \"next\"\ndepends_on = [\"first\"]", 1);
+        let judged = Ordeal::start(&repo, &text).judge(&["first", "other", "next"]);
+        for agent in ["first", "other", "next"] {
+            assert_eq!(judged.end(agent).0, "COMPLETED", "{agent}, where it {name}");
+        }
+        assert_eq!(repo.subjects().len(), 3);
+    }
+}
+
 /// Its first attempt kills the supervisor; what it had done is kept, and it begins anew.
 #[test]
 fn an_agent_that_kills_the_supervisor_changes_nothing_for_good() {

@@ -8,16 +8,15 @@
 
 mod orders;
 mod program;
+mod server;
 mod sweep;
 mod watch;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,6 +38,7 @@ use crate::shim::tree;
 use crate::shim::wire::{Frames, GateTerms, Gated, Launch, MAX_ORDER, Order, Report, Step};
 
 use self::orders::Orders;
+use self::server::{NoShim, Server, Shim};
 
 /// The file that a shim is started from: this binary, even after it was replaced on disk.
 pub const OWN_BINARY: &str = "/proc/self/exe";
@@ -169,6 +169,8 @@ pub const RUN_VARIABLE: &str = "SUPERVISE_RUN";
 #[derive(Debug)]
 pub struct Launcher {
     shim: PathBuf,
+    /// Started with the first tree.
+    server: Mutex<Option<Server>>,
     boot: String,
     bound: Duration,
     run: Option<RunId>,
@@ -216,7 +218,7 @@ impl Launcher {
         nix::sys::prctl::set_child_subreaper(true)?;
         drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Self { shim: shim.into(), boot, bound: KILL_BOUND + MARGIN, run: None })
+        Ok(Self { shim: shim.into(), server: Mutex::new(None), boot, bound: KILL_BOUND + MARGIN, run: None })
     }
 
     /// Marks its shims as those of this run, so that they are found when this process is gone.
@@ -245,9 +247,9 @@ impl Launcher {
         };
         let Some(Report::Started { pid, start, gated }) = answer else {
             if answer.is_none() {
-                let _ = shim.child.kill();
+                shim.kill();
             }
-            shim.gone().await;
+            gone(&mut shim).await;
             return Err(match answer {
                 Some(report) => refusal(&report, order),
                 None => match sweep::sweep().await {
@@ -261,7 +263,7 @@ impl Launcher {
         let activity = Arc::new(Activity { since: now, output: AtomicU64::new(0), writes: AtomicU64::new(0) });
         let (endings, asked) = channel::channel(None);
         let orders = Arc::new(Orders::default());
-        let shim_pid = shim.child.id();
+        let shim_pid = shim.id();
         let watcher = watch::Watcher {
             key,
             leader: (pid, start),
@@ -288,39 +290,40 @@ impl Launcher {
         })
     }
 
+    /// A shim, and the way to it. Registered as a shim until it was waited for; where nobody waits (the runtime
+    /// went down) it stays so: its number is not free before.
     fn start_shim(&self) -> io::Result<(Shim, UnixStream)> {
-        let (ours, theirs) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let ours = UnixStream::from_std(ours)?;
-        let mut command = Command::new(&self.shim);
-        command.arg0("supervise").arg(crate::shim::ARGUMENT).env_clear().current_dir("/");
-        command.envs(self.run.as_ref().map(|run| (RUN_VARIABLE, run.as_str())));
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok((Shim::start(&mut command)?, ours))
-    }
-}
-
-/// A shim process; registered as one until it was waited for. Where nobody waits (the
-/// runtime went down) it stays so: its number is not free before.
-#[derive(Debug)]
-struct Shim {
-    child: Child,
-}
-
-impl Shim {
-    /// The list is held meanwhile: a sweep that meets a shim must find it there.
-    fn start(command: &mut Command) -> io::Result<Self> {
+        // The list is held meanwhile: a sweep that meets a shim must find it there.
         let mut shims = sweep::shims();
-        let child = failpoint::around(|| command.spawn())?;
-        shims.insert(child.id());
-        Ok(Self { child })
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let forked = failpoint::around(|| match server.as_ref().map_or(Err(NoShim::Gone), fork) {
+            // There was none yet, or somebody has killed or stopped it, which costs no more than another.
+            Err(NoShim::Gone | NoShim::Silent) => {
+                *server = None;
+                fork(server.insert(Server::start(&self.shim, self.run.as_ref()).map_err(NoShim::Refused)?))
+            }
+            forked => forked,
+        });
+        if let Err(NoShim::Gone | NoShim::Silent) = forked {
+            *server = None;
+        }
+        let (shim, ours) = forked?;
+        shims.insert(shim.id());
+        Ok((shim, UnixStream::from_std(ours)?))
     }
+}
 
-    /// Waits until it has ended; one that does not is killed. From then on its number is free.
-    async fn gone(&mut self) {
-        watch::wait_for(&mut self.child).await;
-        sweep::shims().remove(&self.child.id());
-    }
+/// Each try has a socket of its own: should an answer come too late, that shim hears of nobody and ends.
+fn fork(server: &Server) -> Result<(Shim, StdStream), NoShim> {
+    let (ours, theirs) = StdStream::pair().map_err(NoShim::Refused)?;
+    ours.set_nonblocking(true).map_err(NoShim::Refused)?;
+    Ok((server.fork(theirs.as_fd())?, ours))
+}
+
+/// Waits until the shim has ended; one that does not is killed. From then on its number is free.
+async fn gone(shim: &mut Shim) {
+    watch::wait_for(shim).await;
+    sweep::shims().remove(&shim.id());
 }
 
 impl Tree {

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +91,7 @@ impl Watcher {
                 }
                 order = self.orders.next() => send(&mut self.socket, &order.encode()).await,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                    let _ = self.shim.child.kill();
+                    self.shim.kill();
                     break;
                 }
                 permit = self.news.reserve(), if heeded && !waiting.is_empty() => match permit {
@@ -145,7 +144,7 @@ impl Watcher {
                 Ok(Some(Report::Ended { exit, survivors })) => *ended = Some((exit, survivors)),
                 Ok(None) => return true,
                 Ok(Some(Report::Started { .. } | Report::NotStarted { .. })) | Err(_) => {
-                    let _ = self.shim.child.kill();
+                    self.shim.kill();
                     return false;
                 }
             }
@@ -154,7 +153,7 @@ impl Watcher {
 
     /// Waits for the shim, and makes sure of what it said.
     async fn conclude(&mut self, ended: Option<(Exit, u32)>) -> TreeNews {
-        self.shim.gone().await;
+        super::gone(&mut self.shim).await;
         // A shim that was killed when it had done its work, or whose last word did not come through.
         match ended.or_else(|| self.recorded()) {
             Some((exit, 0)) => TreeNews::Ended { exit, survivors: 0 },
@@ -185,21 +184,21 @@ async fn send(socket: &mut UnixStream, orders: &[u8]) {
 /// A century is as good as for ever, and no clock overflows on it.
 const FAR: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Waits until `child` has ended and takes its status; kills it when it does not end by itself.
-pub(super) async fn wait_for(child: &mut Child) {
-    if timeout(LAST_MOMENT, exited(child)).await.is_err() {
-        let _ = child.kill();
+/// Waits until `shim` has ended and takes its status; kills it when it does not end by itself.
+pub(super) async fn wait_for(shim: &mut Shim) {
+    if timeout(LAST_MOMENT, exited(shim)).await.is_err() {
+        shim.kill();
         // Bounded as well: what cannot even be killed is in the kernel's hands.
-        let _ = timeout(LAST_MOMENT, exited(child)).await;
+        let _ = timeout(LAST_MOMENT, exited(shim)).await;
     }
 }
 
-async fn exited(child: &mut Child) {
+async fn exited(shim: &mut Shim) {
     // Most often it is gone by now, and no signal is needed.
-    while matches!(child.try_wait(), Ok(None)) {
+    while !shim.has_ended() {
         // Listening begins before the second look, so that no signal falls between the two.
         let Ok(mut signals) = signal(SignalKind::child()) else { return std::future::pending().await };
-        if !matches!(child.try_wait(), Ok(None)) {
+        if shim.has_ended() {
             return;
         }
         signals.recv().await;

@@ -1,7 +1,7 @@
 //! The gate's system calls: putting the filter in force, and its notifications.
 //!
-//! Invariant: the only `unsafe` of the program is here. What runs between fork and exec allocates
-//! nothing and calls nothing but the kernel, until the exec itself.
+//! Invariant: all `unsafe` of the program is here, but for the fork of a shim (`shim::server`). What runs
+//! between fork and exec allocates nothing and calls nothing but the kernel, until the exec itself.
 //! Deliberately absent: what a notification means (`call`), and what it is answered (`decide`).
 //!
 //! Sources: seccomp(2), seccomp_unotify(2), `linux/seccomp.h`, `samples/seccomp/user-trap.c`.
