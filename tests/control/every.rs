@@ -45,7 +45,8 @@ impl<'r> Session<'r> {
             Err(_) => ended.stdout.clone(),
         };
         for text in [&out, &ended.stderr] {
-            let text = normal(text, self.repo);
+            // Where a message is folded depends on how many digits its numbers have.
+            let text = normal(&text.replace("\n  │ ", " "), self.repo);
             if !text.is_empty() {
                 let _ = writeln!(self.told, "{}", dateless(&text));
             }
