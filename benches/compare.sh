@@ -81,7 +81,7 @@ run_pueue() {
     mkdir -p "$dir/pueue"
     printf 'shared:\n  pueue_directory: %s\n  runtime_directory: %s\n  use_unix_socket: true\nclient: {}\ndaemon: {}\nprofiles: {}\n' \
       "$dir/pueue" "$dir/pueue" > "$dir/pueue.yml"
-    pueued --config "$dir/pueue.yml" -d > /dev/null
+    pueued --config "$dir/pueue.yml" -d > /dev/null 2>&1
     pueue_runs=1
     for _ in $(seq 100); do pueue --config "$dir/pueue.yml" status > /dev/null 2>&1 && break; sleep 0.05; done
     pueue --config "$dir/pueue.yml" parallel 4 > /dev/null

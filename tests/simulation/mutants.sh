@@ -72,7 +72,7 @@ if ! run_tests; then
   exit 1
 fi
 
-row() { printf '%-28s %s\n' "$1" "$2"; }
+row() { printf '%-30s %s\n' "$1" "$2"; }
 row mutant 'caught by'
 survivors=0
 for patch in "$patches"/*.patch; do
