@@ -116,6 +116,8 @@ pub enum GrantRefusal {
     Known(AgentId),
     #[error("{by} has a lock on some of it")]
     Locked { by: AgentId },
+    #[error("processes of {by} could not be ended, and {by} has a lock on some of it")]
+    Haunted { by: AgentId },
     #[error("{by} is first in line for some of it")]
     Reserved { by: AgentId },
     #[error("{0} runs without the gate, so it can be given nothing before its next attempt")]

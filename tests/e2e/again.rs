@@ -107,6 +107,29 @@ fn after_a_rate_limit_it_goes_on() {
     is_whole(&repo, &run(&repo, &one("")).expect(0));
 }
 
+/// A stand-in for claude: what it is told comes on standard input.
+#[test]
+fn claude_goes_on_with_its_session() {
+    let repo = TestRepo::with(&[("f", "base\n")]);
+    stand_in(&repo, "");
+    let script = format!(
+        "#!/bin/sh\necho '{{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"s-1\"}}'\n\
+         {{ printf '%s\\n' \"$@\"; cat; }} > {}.$SUPERVISE_ATTEMPT\n{}\n",
+        repo.tmp().join("told").display(),
+        halves("exit 4").replace("turn.completed", "result")
+    );
+    executable(&repo.tmp().join("bin/claude"), &script);
+    let ended = run(&repo, &one("runner = \"claude\"\nretries = 1")).expect(0);
+    let whole = ended.agent("a");
+    assert_eq!((&whole["continues"]["attempt"], &whole["continues"]["anew"]), (&1.into(), &Value::Null), "{whole:#}");
+    assert_eq!(repo.git(&["show", "HEAD:f"]), "half\nwhole\n");
+    assert_eq!(kinds(&repo, "continued")[0]["thread"], "s-1");
+    let (first, second) = (told(&repo, 1), told(&repo, 2));
+    assert!(first.contains("make it whole") && !first.contains("--resume"), "{first}");
+    assert!(second.contains("\n--resume\ns-1\nYour last attempt did not complete: exit code 4.\n"), "{second}");
+    assert!(!second.contains("make it whole"), "the session has its prompt: {second}");
+}
+
 /// Runs up to the middle of the first attempt, and ends the supervisor with this signal.
 fn cut_off(repo: &TestRepo, by: &str) {
     stand_in(repo, &halves("exec sleep 1000"));

@@ -292,6 +292,24 @@ fn without_a_gate_an_attempt_is_granted_nothing() {
     check(scenario([agent("one").files(&["a"])]).wish(1, grant("one", "lib/")), &["0 one starts", "10 one COMPLETED"]);
 }
 
+/// Processes of its last holder may still write there.
+#[test]
+fn what_passed_to_nobody_is_not_granted() {
+    check(
+        scenario([agent("one").files(&["f"]).ends(&Fate::Survives), agent("two").files(&["g"]).takes(30)])
+            .gated()
+            .wish(15, grant("two", "f"))
+            .wish(16, grant("two", "h")),
+        &[
+            "0 one starts",
+            "0 two starts",
+            "10 one FAILED: Survivors",
+            "16 two is granted h",
+            "30 two COMPLETED",
+        ],
+    );
+}
+
 #[test]
 fn what_somebody_has_reserved_is_not_granted() {
     check(

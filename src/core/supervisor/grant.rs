@@ -38,6 +38,9 @@ impl Supervisor {
         if let Some((other, _)) = self.all_live().find(holds) {
             return Err(GrantRefusal::Locked { by: self.agent_plan(other).id.clone() });
         }
+        if let Some(by) = self.haunted_by(&asked) {
+            return Err(GrantRefusal::Haunted { by: by.clone() });
+        }
         let reserved = self.with_look(|look| self.queue.reserved_from(look, seat, &asked));
         match reserved {
             Some(other) => Err(GrantRefusal::Reserved { by: self.agent_plan(other).id.clone() }),

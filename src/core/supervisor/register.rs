@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::state::{AgentRun, Edge, Lifecycle, Wait};
 use super::{Step, Supervisor};
 use crate::core::agent::{AgentPlan, Dependency, MAX_AGENTS, Rank};
+use crate::core::claim::Claim;
 use crate::core::ids::AgentId;
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
@@ -82,13 +83,15 @@ impl Supervisor {
                 _ => return Err(JoinRefusal::DependencyLater { on: on() }),
             }
         }
-        let haunted = self.haunted.iter().find(|(by, held)| self.haunts(**by, held, agent));
-        haunted.map_or(Ok(()), |(by, _)| Err(JoinRefusal::Haunted { by: self.agent_plan(*by).id.clone() }))
+        self.haunted_by(&agent.claim).map_or(Ok(()), |by| Err(JoinRefusal::Haunted { by: by.clone() }))
     }
 
-    /// Do the locks that passed to nobody exclude it?
-    fn haunts(&self, by: Seat, held: &BTreeSet<RepoPath>, agent: &AgentPlan) -> bool {
-        self.agent_plan(by).claim.excludes(&agent.claim) || held.iter().any(|path| agent.claim.locks(path))
+    /// Whose locks passed to nobody, since processes of it live on, and exclude this claim.
+    pub(super) fn haunted_by(&self, claim: &Claim) -> Option<&AgentId> {
+        let haunts = |(by, held): &(&Seat, &BTreeSet<RepoPath>)| {
+            self.agent_plan(**by).claim.excludes(claim) || held.iter().any(|path| claim.locks(path))
+        };
+        self.haunted.iter().find(haunts).map(|(by, _)| &self.agent_plan(*by).id)
     }
 
     fn standing(&self, on: Seat, dependency: &Dependency, agent: &AgentPlan) -> Standing {
