@@ -209,6 +209,10 @@ impl Eye<'_> {
         if to.there != There::Nothing {
             return fails(&to, libc::EEXIST);
         }
+        // No rule would match what is written through that name. Tools that are told so make a copy.
+        if concerns(&from) && to.place == Place::Outside {
+            return fails(&from, libc::EXDEV);
+        }
         Ok(vec![Sighting { content: false, ..sighting(from, Touch::Alias) }, sighting(to, Touch::Make)])
     }
 
