@@ -41,6 +41,9 @@ pub enum Effect {
     },
     /// The next write of each of these is to be answered EBUSY, once. No answer.
     Stale { id: AttemptId, paths: Vec<RepoPath> },
+    /// Its trees ask again before they write what they were granted: somebody may be given a lock on it. Answers that
+    /// are still on their way grant nothing. No answer.
+    Withdraw { id: AttemptId },
     /// Put this line in the agent's log. No answer.
     Tell { id: AttemptId, text: Telling },
     /// Look at a contested file; `expect`: what it should be. → `ConflictChecked`

@@ -156,6 +156,10 @@ impl Shim {
             let now = clock::now();
             self.ender.advance(now);
             let Ready { children, link, stdout, stderr, gate } = self.wait(now)?;
+            // What was withdrawn before a call was made is not granted to it.
+            if link {
+                self.follow_orders();
+            }
             let now = clock::now();
             match (&mut self.gate, gate) {
                 (Some(keeper), Call::Waits) => keeper.ready(now),
@@ -167,9 +171,6 @@ impl Shim {
             }
             if stderr {
                 self.read_stderr(1);
-            }
-            if link {
-                self.follow_orders();
             }
             // Also when no signal came: a deadline of killing is a good time to look.
             if children || self.ender.begun() {
@@ -299,9 +300,10 @@ impl Shim {
                 (Order::End(how), _) => self.end(how, Cause::Asked),
                 (Order::Answer { call, answer, grants }, Some(gate)) => gate.answer(call, answer, grants, clock::now()),
                 (Order::Stale(paths), Some(gate)) => gate.spoil(paths),
+                (Order::Withdraw, Some(gate)) => gate.withdraw(),
                 (Order::Flush(number), _) => self.flush = Some(number),
                 (Order::Note(line), _) => self.note(&line),
-                (Order::Launch(_) | Order::Answer { .. } | Order::Stale(_), _) => {}
+                (Order::Launch(_) | Order::Answer { .. } | Order::Stale(_) | Order::Withdraw, _) => {}
             }
         }
         if !self.link.is_open() {

@@ -42,6 +42,8 @@ pub enum Order {
     Answer { call: CallId, answer: Answer, grants: Vec<Grant> },
     /// These paths changed through somebody else: the next write to each is told so.
     Stale(Vec<RepoPath>),
+    /// Nothing that was granted so far is any more: ask again.
+    Withdraw,
     /// Tell at once what the gate has let through so far, and then [`Report::Flushed`] with this number.
     Flush(u64),
     /// Put these bytes into the agent's log, as a line of their own.
@@ -136,6 +138,7 @@ const ANSWER: u8 = 3;
 const STALE: u8 = 4;
 const FLUSH: u8 = 5;
 const NOTE: u8 = 6;
+const WITHDRAW: u8 = 7;
 const STARTED: u8 = 16;
 const NOT_STARTED: u8 = 17;
 const OUTPUT: u8 = 18;
@@ -164,6 +167,7 @@ impl Order {
                 put(&mut frame, ANSWER, |out| gate::put_answer(out, *call, *answer, grants));
             }
             Self::Stale(paths) => put(&mut frame, STALE, |out| gate::put_list(out, paths, gate::put_path)),
+            Self::Withdraw => put(&mut frame, WITHDRAW, |_| {}),
             Self::Flush(number) => put(&mut frame, FLUSH, |out| out.extend(number.to_le_bytes())),
             Self::Note(line) => put(&mut frame, NOTE, |out| out.extend_from_slice(line)),
         }
@@ -183,6 +187,7 @@ impl Order {
             END => input.ending().map(Self::End),
             ANSWER => gate::answer(&mut input).map(|(call, answer, grants)| Self::Answer { call, answer, grants }),
             STALE => gate::list(&mut input, gate::path).map(Self::Stale),
+            WITHDRAW => Some(Self::Withdraw),
             FLUSH => input.u64().map(Self::Flush),
             NOTE => Some(Self::Note(std::mem::take(&mut input.0).to_vec())),
             _ => None,

@@ -165,6 +165,15 @@ impl Trees {
         }
     }
 
+    pub(crate) fn withdraw(&mut self, id: &AttemptId) {
+        for ((of, _), tree) in &mut self.alive {
+            if of == id {
+                tree.granted.clear();
+                tree.beneath.clear();
+            }
+        }
+    }
+
     pub(crate) fn land(&mut self, id: &AttemptId, part: Part, path: &RepoPath, touch: Touch) {
         if matches!(touch, Touch::MakeDirectory | Touch::RemoveDirectory) {
             return;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use supervise::core::agent::{OnDependencyFailure, OnPhaseFailure};
+use supervise::core::agent::{OnConflict, OnDependencyFailure, OnPhaseFailure};
 use supervise::core::event::Event;
 use supervise::core::ids::AgentId;
 use supervise::core::moment::Moment;
@@ -10,6 +10,7 @@ use supervise::core::newcomer::JoinRefusal;
 use supervise::core::reason::Limit;
 use supervise::core::record::{Fact, StopCause};
 
+use super::calls::write;
 use super::plan::{Agent, Fate, Scenario, agent, scenario};
 use super::story::check;
 use super::world::World;
@@ -34,6 +35,29 @@ fn who_joins_starts_when_a_slot_is_free_and_waits_for_locks_like_everybody() {
             "10 other starts",
             "13 free COMPLETED",
             "20 other COMPLETED",
+        ],
+    );
+}
+
+/// What git ignores is everybody's until somebody has a lock on it.
+#[test]
+fn a_lock_that_joins_holds_where_all_was_free_before() {
+    let writes = [write(1, "target/x"), write(2, "f"), write(5, "target/own"), write(6, "target/z")];
+    check(
+        scenario([agent("one").files(&["f"]).calls(&writes).conflict(OnConflict::Deny)])
+            .gated()
+            .joins(4, agent("new").files(&["target/own"])),
+        &[
+            "0 one starts",
+            "1 one is let at target: Ignored",
+            "4 new joins",
+            "4 new starts",
+            "5 CONFLICT 1: new and one at target/own",
+            "5 conflict 1: Refused by Policy",
+            "5 one is denied target/own: Conflict",
+            "10 one COMPLETED",
+            "14 new COMPLETED",
+            "14 conflict 1: Clean",
         ],
     );
 }

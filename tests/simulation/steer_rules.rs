@@ -306,6 +306,7 @@ fn what_passed_to_nobody_is_not_granted() {
             "10 one FAILED: Survivors",
             "16 two is granted h",
             "30 two COMPLETED",
+            "30 phase 0 fails",
         ],
     );
 }

@@ -48,6 +48,7 @@ pub(crate) fn effects(world: &World) -> Vec<String> {
         Effect::Restore { id, paths, .. } => format!("restore {} {paths:?}", id.agent),
         Effect::Sweep { runner } => format!("sweep {runner}"),
         Effect::Answer { id, answer, .. } => format!("answer {} {}", id.agent, kind(answer)),
+        Effect::Withdraw { id } => format!("withdraw {}", id.agent),
         Effect::Stale { id, paths } => format!("stale {} {paths:?}", id.agent),
         Effect::Tell { id, .. } => format!("tell {}", id.agent),
         Effect::CheckConflict { conflict, path, expect } => {

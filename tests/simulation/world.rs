@@ -458,6 +458,7 @@ impl World {
             }
             Effect::Answer { .. } => self.answered(effect),
             Effect::Stale { id, paths } => self.gate.spoil(id, paths),
+            Effect::Withdraw { id } => self.gate.withdraw(id),
             Effect::Tell { .. } | Effect::Unpin { .. } | Effect::Sweep { .. } => {}
         }
     }

@@ -9,6 +9,7 @@ use super::state::{Live, Stage};
 use super::{Step, Supervisor};
 use crate::core::agent::{AgentPlan, IgnoredPaths, OnUndeclared};
 use crate::core::call::{Answer, CallId, Grant, Refusal, RefusalReason, RefusedPath, Target, Touch};
+use crate::core::claim::{Claim, Pattern};
 use crate::core::conflict::Lock;
 use crate::core::effect::{Effect, Ending, Part, Telling};
 use crate::core::facts::PathFacts;
@@ -161,20 +162,28 @@ impl Supervisor {
     /// May everybody write this ignored path and everything beneath it, whatever still starts? Only then
     /// need a shim not ask again.
     fn nobody_can_lock_within(&self, ignored: &RepoPath) -> bool {
-        let reaches = |claim: &crate::core::claim::Claim| {
-            let patterns = claim.exclusive.iter().chain(&claim.late).chain(&claim.shared).chain(&claim.deny);
-            patterns.filter_map(crate::core::claim::Pattern::literal_prefix).any(|prefix| prefix.is_within(ignored))
-        };
-        let locks = |agent: &AgentPlan| agent.ignored == IgnoredPaths::Enforce || reaches(&agent.claim);
+        let locks = |agent: &AgentPlan| agent.ignored == IgnoredPaths::Enforce || reaches_within(&agent.claim, ignored);
         !self.plan.agents.iter().any(locks)
+    }
+
+    /// A claim is about to come that nobody knew of: of what it may lock, nothing stays granted.
+    pub(super) fn withdraw_from_others(&self, claim: &Claim, ignored: IgnoredPaths, step: &mut Step) {
+        for (_, live) in self.all_live() {
+            let mut granted = live.admitted.iter().filter(|(_, how)| **how == Admission::Ignored);
+            if granted.any(|(path, _)| ignored == IgnoredPaths::Enforce || reaches_within(claim, path)) {
+                step.ask(Effect::Withdraw { id: live.id.clone() });
+            }
+        }
     }
 
     fn admit(&self, case: Case<'_>, target: &Target, how: Admission, reply: &mut Reply, step: &mut Step) -> Answer {
         let path = target.path.clone();
-        if !is_directory(target.touch) {
-            if case.live.admitted.get(&path) != Some(&how) {
-                case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
-            }
+        let directory = is_directory(target.touch);
+        // A directory is nothing to git, but for what it lets be made in it.
+        if (!directory || how == Admission::Provisional) && case.live.admitted.get(&path) != Some(&how) {
+            case.note(step, Fact::Admitted { id: case.live.id.clone(), path: path.clone(), how });
+        }
+        if !directory {
             if how != Admission::Ignored {
                 reply.keep.push(path.clone());
                 reply.grants.push(Grant::Path(path));
@@ -380,6 +389,12 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// May it lock something within this ignored path?
+fn reaches_within(claim: &Claim, ignored: &RepoPath) -> bool {
+    let patterns = claim.exclusive.iter().chain(&claim.late).chain(&claim.shared).chain(&claim.deny);
+    patterns.filter_map(Pattern::literal_prefix).any(|prefix| prefix.is_within(ignored))
 }
 
 /// The most different refusals that are remembered of one attempt.

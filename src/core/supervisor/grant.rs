@@ -6,6 +6,7 @@
 
 use super::state::{Lifecycle, Live, Stage};
 use super::{Step, Supervisor};
+use crate::core::agent::IgnoredPaths;
 use crate::core::claim::{Claim, Pattern};
 use crate::core::ids::AgentId;
 use crate::core::moment::Moment;
@@ -50,6 +51,8 @@ impl Supervisor {
 
     pub(super) fn grant_asked(&self, now: Moment, agent: &AgentId, pattern: &Pattern, step: &mut Step) {
         if self.granting(agent, pattern).is_ok() {
+            let claim = Claim { exclusive: vec![pattern.clone()], ..Claim::default() };
+            self.withdraw_from_others(&claim, IgnoredPaths::Allow, step);
             step.note(now, Fact::Granted { agent: agent.clone(), pattern: pattern.clone() });
         }
     }

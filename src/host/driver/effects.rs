@@ -35,6 +35,7 @@ impl Driver<'_> {
                 self.answer(TreeKey { id, part }, call, answer, grants, keep, look_again);
             }
             Effect::Stale { id, paths } => self.stale(id, paths),
+            Effect::Withdraw { id } => self.withdraw(&id),
             Effect::Tell { id, text } => self.tell_agent(&id, &text),
             Effect::CheckConflict { conflict, path, expect } => self.check_conflict(conflict, path, expect),
             Effect::Measure { id } => self.measure(id),

@@ -47,6 +47,8 @@ pub(super) struct Sight {
     look_due: Option<Moment>,
     look: Option<Look>,
     next_look: u64,
+    /// Answers that were asked for before the last of these grant nothing.
+    withdrawals: u64,
     /// Without a gate: somebody is looking who writes, and there is more to look at.
     catching: bool,
     touched: bool,
@@ -67,6 +69,8 @@ pub(super) struct Held {
     call: CallId,
     answer: Answer,
     grants: Vec<Grant>,
+    /// [`Driver::withdraw`] had been called so often.
+    withdrawals: u64,
     /// Paths still to be looked at; `true`: look again.
     open: Vec<(RepoPath, bool)>,
 }
@@ -155,7 +159,8 @@ impl Driver<'_> {
     ) {
         let keep = keep.into_iter().map(|path| (path, false));
         let open = keep.chain(look_again.into_iter().map(|path| (path, true))).collect();
-        self.answer_when_kept(Held { key, call, answer, grants, open });
+        let withdrawals = self.sight.withdrawals;
+        self.answer_when_kept(Held { key, call, answer, grants, withdrawals, open });
     }
 
     /// Looks at the next path that has to be kept, or answers.
@@ -167,7 +172,8 @@ impl Driver<'_> {
             }
             None => {
                 if let Some(tree) = self.trees.get(&held.key) {
-                    tree.answer(held.call, held.answer, held.grants);
+                    let grants = if held.withdrawals == self.sight.withdrawals { held.grants } else { Vec::new() };
+                    tree.answer(held.call, held.answer, grants);
                 }
             }
         }
@@ -199,6 +205,15 @@ impl Driver<'_> {
                     tree.answer(held.call, Answer::Refuse, Vec::new());
                 }
                 Some(Event::NotKept { id, part, path, error: error.to_string() })
+            }
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, id: &AttemptId) {
+        self.sight.withdrawals += 1;
+        for part in [Part::Agent, Part::Verify] {
+            if let Some(tree) = self.trees.get(&TreeKey { id: id.clone(), part }) {
+                tree.withdraw();
             }
         }
     }

@@ -371,6 +371,11 @@ impl Tree {
         self.orders.stale(paths)
     }
 
+    /// What was granted with answers so far is asked about again. Does not wait.
+    pub fn withdraw(&self) {
+        self.orders.withdraw();
+    }
+
     /// Asks for [`TreeNews::Flushed`]. Does not wait. Of several that are on their way only the last is
     /// answered for certain.
     pub fn flush(&self, number: u64) {

@@ -38,6 +38,7 @@ struct Kept {
     stale: BTreeSet<RepoPath>,
     notes: VecDeque<String>,
     flush: Option<u64>,
+    withdraw: bool,
 }
 
 impl Orders {
@@ -83,6 +84,14 @@ impl Orders {
         self.more.notify_one();
     }
 
+    /// Answers that were not taken yet grant nothing.
+    pub(super) fn withdraw(&self) {
+        let mut kept = self.kept();
+        kept.answers.iter_mut().for_each(|(_, _, grants)| grants.clear());
+        kept.withdraw = true;
+        self.more.notify_one();
+    }
+
     /// Waits for the next one. May be dropped while it waits: nothing is lost.
     pub(super) async fn next(&self) -> Order {
         loop {
@@ -100,6 +109,9 @@ impl Orders {
 
     fn take(&self) -> Option<Order> {
         let mut kept = self.kept();
+        if std::mem::take(&mut kept.withdraw) {
+            return Some(Order::Withdraw);
+        }
         if !kept.stale.is_empty() {
             let rest = kept.stale.iter().nth(STALE_AT_ONCE).cloned();
             let rest = rest.map(|first| kept.stale.split_off(&first)).unwrap_or_default();

@@ -62,6 +62,12 @@ impl Rules {
         };
     }
 
+    /// Somebody may have a lock on what was granted.
+    pub(super) fn withdraw(&mut self) {
+        self.paths.clear();
+        self.beneath.clear();
+    }
+
     /// Paths that changed through somebody else.
     pub(super) fn spoil(&mut self, paths: Vec<RepoPath>) {
         for path in paths {

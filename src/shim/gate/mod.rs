@@ -248,6 +248,11 @@ impl Gate {
         self.rules.spoil(paths);
     }
 
+    /// What was granted is so no more.
+    pub(super) fn withdraw(&mut self) {
+        self.rules.withdraw();
+    }
+
     /// The tree is being ended: what waits is refused, and from now on everything.
     pub(super) fn refuse_all(&mut self, now: Instant) {
         self.ending = true;

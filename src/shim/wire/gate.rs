@@ -278,6 +278,7 @@ pub(super) mod tests {
             answer(Answer::Busy, vec![]),
             Order::Stale(vec![at("a"), RepoPath::new(b"\xff").unwrap()]),
             Order::Stale(vec![]),
+            Order::Withdraw,
         ]
     }
 

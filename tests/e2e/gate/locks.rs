@@ -71,6 +71,36 @@ fn locks_are_taken_away_by_hand() {
     }
 }
 
+/// What git ignores is everybody's, and the gate stops asking about it; until somebody is given a lock on it.
+#[test]
+fn a_lock_that_comes_later_holds_where_all_was_free() {
+    for repo in TestRepo::for_each_user(&[("a.txt", "a\n"), (".gitignore", "build/\n")]) {
+        let writes = "echo 1 > a.txt; mkdir build; for n in 1 2 3; do echo $n > build/$n; done; flag wrote\n\
+                      await joined; try joins 'echo stray > build/joined'; try free 'echo 4 > build/4'\n\
+                      await granted; try grants 'echo stray > build/granted'";
+        let agents = [
+            agent("writes", &["a.txt"], writes, "on_conflict = \"deny\""),
+            agent("keeps", &["b.txt"], "await grant; echo mine > build/granted; flag granted; await grants", ""),
+        ];
+        let child = start(&repo, "", &agents);
+        heard(&repo, "wrote");
+        let joins = "echo mine > build/joined; : > $F/joined; until [ -e $F/grants ]; do sleep 0.05; done";
+        repo.ask(&["register", "--name", "joins", "--files", "build/joined", "--", "sh", "-c", joins]);
+        heard(&repo, "free");
+        repo.ask(&["grant", "keeps", "build/granted"]);
+        super::flag(&repo, "grant");
+        let ended = finished(&repo, child).expect(0);
+        for (name, denied) in [("joins", true), ("free", false), ("grants", true)] {
+            assert_eq!(heard(&repo, name).contains("ermission denied"), denied, "{name}: {}", heard(&repo, name));
+        }
+        for id in ["writes", "keeps", "joins"] {
+            assert_state(&ended, id, "COMPLETED", None);
+        }
+        assert_eq!((repo.read("build/joined"), repo.read("build/granted")), ("mine\n".into(), "mine\n".into()));
+        assert_eq!(ended.json()["conflicts"].as_array().unwrap().len(), 2);
+    }
+}
+
 /// A process that was told to end is told so at every gate, and nothing of it lands.
 #[test]
 fn what_is_being_ended_writes_nothing_more() {
