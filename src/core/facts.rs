@@ -27,6 +27,9 @@ pub enum Ignored {
     File,
     /// It is this directory or lies in it, the topmost one that is ignored and holds nothing tracked.
     Beneath(RepoPath),
+    /// No, but it is this directory or lies in it, which has the temporary name of a directory that would be.
+    /// Tools that make a directory whole (cargo its `target`) do so under such a name, and rename it then.
+    Making(RepoPath),
 }
 
 /// How far the events about an attempt can be trusted to be all.

@@ -67,7 +67,7 @@ pub enum Verdict<Id> {
     Conflict { holder: Id, lock: Lock, pattern: Option<String> },
     /// A directory on the way to a path that its claim matches.
     OnTheWay,
-    /// A new file beside a path that its claim matches.
+    /// A new file beside a path that its claim matches; or a new directory that is to be renamed to what git ignores.
     Provisional,
     /// No rule allows it.
     Undeclared(Undeclared),
@@ -133,7 +133,7 @@ impl<Id: Copy> Question<'_, Id> {
     fn ignored_rule(&self) -> Option<Verdict<Id>> {
         let path = &self.target.path;
         let verdict = match &self.facts.ignored {
-            Ignored::No => return None,
+            Ignored::No | Ignored::Making(_) => return None,
             _ if self.ignored == IgnoredPaths::Enforce && !self.verify => Verdict::Undeclared(Undeclared::Enforced),
             Ignored::Beneath(directory) => Verdict::IgnoredBeneath(directory.clone()),
             Ignored::File if self.facts.there == There::Nothing || self.made.contains(path) => Verdict::IgnoredNew,
@@ -182,6 +182,22 @@ impl<Id: Copy> Question<'_, Id> {
         if (directory || (known_of_it && !self.others_reach_beneath(path))) && reaches() {
             return Verdict::OnTheWay;
         }
+        if let Ignored::Making(making) = &self.facts.ignored
+            && self.ignored == IgnoredPaths::Allow
+        {
+            // What was there before, or is another's, is not in the making.
+            let nothing = self.facts.there == There::Nothing;
+            if self.writer.admitted.get(making) == Some(&Admission::Provisional) {
+                return match () {
+                    () if directory => Verdict::OnTheWay,
+                    () if nothing => Verdict::Provisional,
+                    () => Verdict::Admitted,
+                };
+            }
+            if path == making && touch == Touch::MakeDirectory && nothing {
+                return Verdict::Provisional;
+            }
+        }
         let makes = matches!(touch, Touch::Open | Touch::Make | Touch::MoveIn);
         let parent = path.parent();
         let beside = || claim.reaches_beside(path) || locked.iter().any(|own| own.parent() == parent);
@@ -205,7 +221,7 @@ fn covering<'p>(patterns: &'p [Pattern], path: &RepoPath, ignored: &Ignored) -> 
     patterns.iter().filter(|pattern| pattern.matches(path)).find(|pattern| {
         let begins = |test: &dyn Fn(&RepoPath) -> bool| pattern.literal_prefix().is_some_and(|prefix| test(&prefix));
         match ignored {
-            Ignored::No => true,
+            Ignored::No | Ignored::Making(_) => true,
             Ignored::File => begins(&|prefix| prefix == path),
             Ignored::Beneath(directory) => begins(&|prefix| prefix.is_within(directory)),
         }
@@ -252,7 +268,8 @@ mod tests {
         let facts = PathFacts { there, ignored: case.ignored.clone() };
         let none = BTreeSet::new();
         let locked = BTreeSet::from([path("src/other.rs")]);
-        let admitted = BTreeMap::from([(path("src/.tmp"), Admission::Provisional)]);
+        let admitted = ["src/.tmp", "targetA1b2C3"].map(|name| (path(name), Admission::Provisional));
+        let admitted = BTreeMap::from(admitted);
         let theirs = BTreeMap::from([(path("late/draft"), Admission::Warned)]);
         let made = BTreeSet::from([path("made.log")]);
         Question {
@@ -309,6 +326,15 @@ mod tests {
         check("+src/sedX1", Open, no(), Verdict::Provisional);
         check("+docs/.note.swp", Open, no(), Verdict::Provisional);
         check("=src/c.rs", Open, no(), Verdict::Undeclared(Undeclared::NoClaim));
+        // A directory in the making, from its first moment; not one that was there.
+        let (mine, old) = (|| Ignored::Making(path("targetA1b2C3")), || Ignored::Making(path("target2024Q1")));
+        check("+targetA1b2C3/x", Open, mine(), Verdict::Provisional);
+        check("=targetA1b2C3/x", Open, mine(), Verdict::Admitted);
+        check("+targetA1b2C3/deep", MakeDirectory, mine(), Verdict::OnTheWay);
+        check("/targetA1b2C3", Remove, mine(), Verdict::Admitted);
+        check("+target2024Q1", MakeDirectory, old(), Verdict::Provisional);
+        check("+target2024Q1/x", Open, old(), Verdict::Undeclared(Undeclared::NoClaim));
+        check("/target2024Q1", Remove, old(), Verdict::Undeclared(Undeclared::NoClaim));
         check("+other/c.rs", Open, no(), Verdict::Undeclared(Undeclared::NoClaim));
     }
 

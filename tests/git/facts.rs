@@ -9,6 +9,7 @@ use crate::support::{Agent, Scratch, repo_path, shown};
 use proptest::prelude::*;
 use supervise::core::call::There;
 use supervise::core::facts::{Ignored, PathFacts};
+use supervise::core::ids::RunId;
 use supervise::host::git::Repository;
 use supervise::host::git_thread::GitThread;
 use supervise::host::lookups::{Lookups, Question};
@@ -19,6 +20,7 @@ fn check(r: &mut Repository, path: &str, directory: bool, expected: (There, &str
         Ignored::No => "no".to_owned(),
         Ignored::File => "file".to_owned(),
         Ignored::Beneath(dir) => dir.to_string(),
+        Ignored::Making(dir) => format!("making {dir}"),
     };
     assert_eq!((there, ignored.as_str()), expected, "{path} as a directory: {directory}");
 }
@@ -195,22 +197,20 @@ proptest! {
 }
 
 #[test]
-fn the_temporary_name_of_an_ignored_directory_is_ignored_as_it_is_made() {
+fn the_temporary_name_of_an_ignored_directory_is_one_in_the_making() {
     let s = Scratch::committed(&[(".gitignore", "/a/target/\nbuild\n"), ("a/x", "1\n"), ("buildV2tool/x", "1\n")]);
     let mut r = s.open();
     let mut before = |path: &str, directory| r.facts_before(&repo_path(path), directory).unwrap().ignored;
-    let beneath = |path: &str| Ignored::Beneath(repo_path(path));
-    assert_eq!(before("a/target3Wqaq1", true), beneath("a/target3Wqaq1"));
-    assert_eq!(before("a/target3Wqaq1/CACHEDIR.TAG", false), beneath("a/target3Wqaq1"));
-    assert_eq!(before("build0zzzzz", true), beneath("build0zzzzz"));
-    // Words, other places, files, and what git tracks.
-    for (path, directory) in [
-        ("buildsystem", true),
-        ("target3Wqaq1", true),
-        ("a/target3Wqaq1", false),
-        ("buildV2tool/y", false),
-        ("X1y2Z3", true),
-    ] {
+    let making = |path: &str| Ignored::Making(repo_path(path));
+    assert_eq!(before("a/target3Wqaq1", true), making("a/target3Wqaq1"));
+    assert_eq!(before("a/target3Wqaq1/CACHEDIR.TAG", false), making("a/target3Wqaq1"));
+    assert_eq!(before("build0zzzzz", true), making("build0zzzzz"));
+    // It may be chance that it is a word: what comes of the directory decides.
+    assert_eq!(before("buildsystem", true), making("buildsystem"));
+    // Other places, files, and what git tracks.
+    for (path, directory) in
+        [("target3Wqaq1", true), ("a/target3Wqaq1", false), ("buildV2tool/y", false), ("X1y2Z3", true)]
+    {
         assert_eq!(before(path, directory), Ignored::No, "{path}");
     }
     assert_eq!(
@@ -218,6 +218,29 @@ fn the_temporary_name_of_an_ignored_directory_is_ignored_as_it_is_made() {
         Ignored::No,
         "what is there is judged by git's rules"
     );
+}
+
+/// Rules are an agent's to write where it claims `.gitignore`; what the user has there is not.
+#[test]
+fn what_was_not_ignored_when_the_run_was_opened_never_is() {
+    let s = Scratch::committed(&[(".gitignore", "build\n"), ("x", "1\n")]);
+    for path in ["notes/mine", "notes-2/mine", "note", "build2024Q1/mine"] {
+        s.write(path, "mine\n");
+    }
+    let mut r = s.open();
+    r.open_run(&RunId::new("run-1").unwrap(), false).unwrap();
+    let mut other = r.beside().unwrap();
+    s.write(".gitignore", "build\nnote*\n");
+    for r in [&mut r, &mut other] {
+        let mut of = |path: &str, directory| r.facts_before(&repo_path(path), directory).unwrap().ignored;
+        for (path, directory) in [("notes", true), ("notes/mine", false), ("note", false), ("notes-2/mine", false)] {
+            assert_eq!(of(path, directory), Ignored::No, "{path}");
+        }
+        assert_eq!(of("build2024Q1", true), Ignored::No, "nobody is making it");
+        assert_eq!(of("build2024Q1/mine", false), Ignored::No);
+        assert_eq!(of("notes/new", false), Ignored::File, "not all of its directory is ignored");
+        assert_eq!(of("notes-3/new", false), Ignored::Beneath(repo_path("notes-3")));
+    }
 }
 
 #[test]

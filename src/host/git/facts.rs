@@ -3,17 +3,19 @@
 //! Invariant: an answer costs a few system calls for each component of the path; the index is read
 //! again only when it is another one.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use crate::core::call::There;
 use crate::core::facts::{Ignored, PathFacts};
 use crate::core::path::RepoPath;
 
-use super::Repository;
 use super::error::GitError;
 use super::files::Stat;
 use super::ignore::{Descent, IgnoreRules, ends};
 use super::objects::Objects;
+use super::{Mark, Repository};
 
 impl Repository {
     /// What is at `path` now, and whether git ignores it. `directory`: what is not there yet would be
@@ -22,9 +24,8 @@ impl Repository {
         self.known_of(path, directory, false)
     }
 
-    /// The same for somebody who is about to make it: a directory under the temporary name of one that
-    /// git ignores counts as ignored. Tools that make a directory whole (cargo its `target`) do so under
-    /// such a name, and rename it then.
+    /// The same for somebody who is about to write there, who may be making what git is to ignore
+    /// ([`Ignored::Making`]).
     pub fn facts_before(&mut self, path: &RepoPath, directory: bool) -> Result<PathFacts, GitError> {
         self.known_of(path, directory, true)
     }
@@ -33,6 +34,9 @@ impl Repository {
         let failed = || GitError::io(format!("looking at `{path}`"));
         let index = self.index()?;
         let bytes = path.as_bytes();
+        // What differed from HEAD when the run was opened was not ignored then: no rule that an agent
+        // writes since takes its protection away.
+        let at_start = self.at_start.clone().unwrap_or_default();
         let mut descent = self.ignore.descend(&self.root).map_err(failed())?;
         let mut ignored = None;
         let mut stat = None;
@@ -48,11 +52,13 @@ impl Repository {
                 continue;
             }
             let is_dir = stat.map_or(!last || directory, |s| s.is_dir());
-            if step.ignored || (temporary && is_dir && is_temporary(so_far, &descent)) {
-                let holds_tracked = || !index.beneath(so_far).is_empty();
+            let making = || temporary && is_dir && is_temporary(so_far, &descent);
+            if step.ignored || making() {
+                let whole = || index.beneath(so_far).is_empty() && !is_any_beneath(&at_start, so_far);
                 ignored = match RepoPath::new(so_far) {
-                    Ok(dir) if is_dir && !holds_tracked() => Some(Ignored::Beneath(dir)),
-                    _ if last && !is_dir => Some(Ignored::File),
+                    Ok(dir) if is_dir && whole() && step.ignored => Some(Ignored::Beneath(dir)),
+                    Ok(dir) if is_dir && whole() => Some(Ignored::Making(dir)),
+                    Ok(path) if last && !is_dir && !at_start.contains_key(&path) => Some(Ignored::File),
                     _ => None,
                 };
             }
@@ -78,15 +84,22 @@ impl Repository {
     }
 }
 
+fn is_any_beneath(paths: &BTreeMap<RepoPath, Mark>, dir: &[u8]) -> bool {
+    let Ok(from) = RepoPath::new(dir) else { return false };
+    let after = paths.range((Bound::Excluded(from), Bound::Unbounded)).map(|(path, _)| path.as_bytes());
+    // Between a directory and what lies in it come names that go on with what sorts before a slash.
+    let mut rests = after.map_while(|path| path.strip_prefix(dir));
+    rests.any(|rest| rest.starts_with(b"/"))
+}
+
 /// The letters and digits that mkdtemp(3) and its like add to a name.
 const RANDOM: usize = 6;
 
-/// Is it the temporary name of a directory that git ignores? Small letters alone may be a word.
+/// Is it the temporary name of a directory that git ignores?
 fn is_temporary(path: &[u8], descent: &Descent<'_>) -> bool {
     let Some((name, random)) = path.split_at_checked(path.len().saturating_sub(RANDOM)) else { return false };
     let whole = !name.is_empty() && !name.ends_with(b"/");
-    let mixed = random.iter().any(|b| !b.is_ascii_lowercase()) && random.iter().all(u8::is_ascii_alphanumeric);
-    whole && mixed && descent.ignores_sibling(name)
+    whole && random.iter().all(u8::is_ascii_alphanumeric) && descent.ignores_sibling(name)
 }
 
 /// The rules as the configuration names them. It is read once: a change of it counts from the next

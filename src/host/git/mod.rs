@@ -95,6 +95,8 @@ pub struct Repository {
     next_kept: u32,
     index: Option<Arc<Index>>,
     run: Option<RunState>,
+    /// Paths that differed from HEAD when the run was opened, and what they were.
+    at_start: Option<Arc<BTreeMap<RepoPath, Mark>>>,
     attempts: BTreeMap<AttemptId, AttemptState>,
     lock: Option<HeldLock>,
     run_hooks: bool,
@@ -114,8 +116,6 @@ pub struct Head {
 struct RunState {
     id: RunId,
     branch: Option<String>,
-    /// Paths that differed from HEAD then, and what they were.
-    changed: BTreeMap<RepoPath, Mark>,
 }
 
 /// What a changed path was when the run was opened: enough to tell whether it is so still.

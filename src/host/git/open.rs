@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::core::claim::Claim;
 use crate::core::ids::{AgentId, RunId};
@@ -67,10 +68,11 @@ impl Repository {
         Self { scratch_name: format!("supervise-look-{}.tmp", std::process::id()), ..self }
     }
 
-    /// Another handle on the same working tree, for another thread. Only this one, made once, may live
+    /// Another handle on the same working tree, for another thread, of the same run if one is open. Only this one, made once, may live
     /// beside the first.
     pub fn beside(&self) -> Result<Self, GitError> {
-        Ok(Self { scratch_name: "supervise-lookups.tmp".to_owned(), ..Self::open(self.root.path())? })
+        let other = Self::open(self.root.path())?;
+        Ok(Self { scratch_name: "supervise-lookups.tmp".to_owned(), at_start: self.at_start.clone(), ..other })
     }
 
     fn with_libgit2(lib: git2::Repository, dir: &Path) -> Result<Self, GitError> {
@@ -141,6 +143,7 @@ impl Repository {
             global_attributes,
             index: None,
             run: None,
+            at_start: None,
             attempts: std::collections::BTreeMap::new(),
             lock: None,
             run_hooks: false,
@@ -213,7 +216,8 @@ impl Repository {
             changed.insert(path, mark);
         }
         self.run_hooks = hooks;
-        self.run = Some(RunState { id: run.clone(), branch: head.branch, changed });
+        self.run = Some(RunState { id: run.clone(), branch: head.branch });
+        self.at_start = Some(Arc::new(changed));
         Ok(())
     }
 
@@ -248,7 +252,7 @@ impl Repository {
 
     /// Did the path differ from HEAD when the run was opened, and is it now what it was then?
     pub(super) fn is_as_at_start(&self, path: &RepoPath) -> Result<bool, GitError> {
-        let Some(was) = self.run.as_ref().and_then(|r| r.changed.get(path)) else { return Ok(false) };
+        let Some(was) = self.at_start.as_ref().and_then(|changed| changed.get(path)) else { return Ok(false) };
         let now = self.mark(path, u64::MAX)?;
         Ok(*was == now
             || (was.content.is_some()

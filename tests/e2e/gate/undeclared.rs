@@ -158,6 +158,49 @@ fn ignored_files_are_free_but_for_those_that_were_there() {
 }
 
 /// A new file beside a claimed one is judged at the end.
+/// A directory under the temporary name of an ignored one may be on its way to that name. It is the agent's that
+/// makes it and renames it; one that was there is its owner's.
+#[test]
+fn directories_in_the_making_are_free_until_the_end() {
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.write("build2024Q1/notes", "mine\n");
+        let whole = "mkdir buildA1b2C3; echo x > buildA1b2C3/x; mv buildA1b2C3 build; echo new > a.txt";
+        let ended = run(&repo, "", &[agent("whole", &["a.txt"], whole, "")]).expect(0);
+        assert_eq!(ended.agent("whole")["denied"], names(&[]), "{}", ended.stderr);
+        assert_eq!(repo.read("build/x"), "x\n");
+
+        let takes = "try takes 'rm -rf build2024Q1'; try adds 'echo x > build2024Q1/x'; echo newer > a.txt";
+        let ended = run(&repo, "", &[agent("takes", &["a.txt"], takes, "")]).expect(0);
+        assert_state(&ended, "takes", "COMPLETED", None);
+        for name in ["takes", "adds"] {
+            assert!(heard(&repo, name).contains("ermission denied"), "{}", heard(&repo, name));
+        }
+
+        let leaves = "mkdir buildA1b2C3; echo left > buildA1b2C3/x; echo newest > a.txt";
+        let ended = run(&repo, "", &[agent("leaves", &["a.txt"], leaves, "")]).expect(1);
+        assert_state(&ended, "leaves", "FAILED", Some("leftovers"));
+        assert_eq!(salvaged(&repo, &ended, "leaves", "buildA1b2C3/x"), "left\n");
+        assert!(!repo.exists("buildA1b2C3/x"));
+        assert_eq!((repo.read("build2024Q1/notes"), repo.read("a.txt")), ("mine\n".into(), "newer\n".into()));
+    }
+}
+
+/// Rules are an agent's to write where it claims them; what a user has in the tree is not.
+#[test]
+fn a_new_rule_takes_no_protection_from_what_was_there() {
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.write("notes/mine", "mine\n");
+        let script = "echo notes/ >> .gitignore; try takes 'rm -rf notes'; try writes 'echo x > notes/mine'";
+        let ended = run(&repo, "", &[agent("a", &[".gitignore"], script, "")]).expect(0);
+        assert_state(&ended, "a", "COMPLETED", None);
+        for name in ["takes", "writes"] {
+            assert!(heard(&repo, name).contains("ermission denied"), "{}", heard(&repo, name));
+        }
+        assert_eq!(repo.read("notes/mine"), "mine\n");
+        assert_eq!(repo.files_of("feat(a): a"), [".gitignore"]);
+    }
+}
+
 #[test]
 fn what_is_left_beside_a_claim_is_judged_by_the_policy() {
     let script = "echo mine > src/free.txt; echo half > src/.tmp; echo gone > src/gone; rm src/gone";
