@@ -62,7 +62,6 @@ impl Watcher {
 
     /// Until the shim closes its socket, or has to be killed.
     async fn listen(&mut self, waiting: &mut VecDeque<TreeNews>, ended: &mut Option<(Exit, u32)>) {
-        let mut buffer = vec![0; 32 << 10];
         let mut deadline = None::<Instant>;
         let mut may_ask = true;
         let mut heeded = true;
@@ -103,9 +102,9 @@ impl Watcher {
                     Err(_) => heeded = false,
                 },
                 ready = self.socket.readable(), if waiting.is_empty() => {
-                    match ready.and_then(|()| self.socket.try_read(&mut buffer)) {
+                    match ready.and_then(|()| read(&self.socket, &mut self.frames)) {
                         Ok(0) => break,
-                        Ok(read) => self.frames.push(&buffer[..read]),
+                        Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(_) => break,
                     }
@@ -183,6 +182,14 @@ async fn send(socket: &mut UnixStream, orders: &[u8]) {
 
 /// A century is as good as for ever, and no clock overflows on it.
 const FAR: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// Takes in what is there. Its buffer is gone afterwards: there may be a thousand of these tasks.
+fn read(socket: &UnixStream, frames: &mut Frames) -> io::Result<usize> {
+    let mut buffer = [0; 32 << 10];
+    let read = socket.try_read(&mut buffer)?;
+    frames.push(&buffer[..read]);
+    Ok(read)
+}
 
 /// Waits until `shim` has ended and takes its status; kills it when it does not end by itself.
 pub(super) async fn wait_for(shim: &mut Shim) {
