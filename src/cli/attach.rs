@@ -46,7 +46,7 @@ pub fn run(args: &AttachArgs, common: &Common) -> Result<Exit, Failure> {
             print(report::report(&state.view, &state.setting, state.past.until(&state.life)));
             Ok(Exit::of(outcome))
         }
-        None => Err(LookError::CutOff { run: look.run }.fail()),
+        None => Err(look.cut_off().fail()),
     }
 }
 

@@ -134,14 +134,22 @@ pub enum LookError {
     #[diagnostic(help("wait for its end (`supervise wait`), or end it with `supervise stop --all`"))]
     GoesOn { run: RunId },
     #[error("run {run} was cut off: its supervisor is gone")]
-    #[diagnostic(help("`supervise status` shows how far it came, `supervise resume` goes on with it"))]
-    CutOff { run: RunId },
+    #[diagnostic(help("{}", cut_off_help(.run, *.latest)))]
+    CutOff { run: RunId, latest: bool },
     #[error("run {run} is over, so nothing can be asked of it")]
     #[diagnostic(help("`supervise status` shows how it ended"))]
     Over { run: RunId },
     #[error(transparent)]
     #[diagnostic(help("{}", ask_help(.0)))]
     Ask(AskError),
+}
+
+/// Only the latest run can be taken up.
+fn cut_off_help(run: &RunId, latest: bool) -> String {
+    if latest {
+        return "`supervise status` shows how far it came, `supervise resume` goes on with it".to_owned();
+    }
+    format!("a later run has begun; `supervise retry --run {run}` runs again what did not complete in it")
 }
 
 fn no_run_help(error: &NoRun) -> String {
@@ -269,6 +277,12 @@ impl Look {
         }
     }
 
+    /// Of a run that did not come to its end.
+    #[must_use]
+    pub fn cut_off(&self) -> LookError {
+        LookError::CutOff { run: self.run.clone(), latest: self.newest }
+    }
+
     /// Asks the run's supervisor for something.
     pub fn wish(&self, request: &Request) -> Result<Reply, LookError> {
         self.wish_within(request, WISH_LIMIT)
@@ -277,8 +291,8 @@ impl Look {
     /// The same, where it may take longer.
     pub fn wish_within(&self, request: &Request, limit: Duration) -> Result<Reply, LookError> {
         if !self.runs.goes_on(&self.run) {
-            let run = self.run.clone();
-            return Err(if self.dir.seems_ended() { LookError::Over { run } } else { LookError::CutOff { run } });
+            let over = || LookError::Over { run: self.run.clone() };
+            return Err(if self.dir.seems_ended() { over() } else { self.cut_off() });
         }
         ask(self.runs.root(), request, limit).map_err(LookError::Ask)
     }

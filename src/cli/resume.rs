@@ -3,7 +3,9 @@
 //! Invariant: nothing of the old run's processes lives when its attempts are looked at; until then nothing is
 //! changed but a torn end of the journal.
 
-use crate::core::ids::RunId;
+use crate::core::ids::{AgentId, RunId};
+use crate::core::reason::Interrupt;
+use crate::core::record::{Fact, RunOutcome};
 use crate::host::clock::Clock;
 use crate::host::driver::Earlier;
 use crate::host::git::Repository;
@@ -11,11 +13,11 @@ use crate::host::leftovers;
 use crate::host::past::{Past, Runs};
 use crate::host::resume::{ResumeError, TakenUp};
 use crate::host::state::Hold;
-use crate::render::text::plural;
+use crate::render::text::{plural, some_of};
 
 use super::look::{self, LookError, RunArg};
 use super::manner::MannerArgs;
-use super::run::{Prepared, RunError, find_programs, supervise, take_hold};
+use super::run::{MAX_LISTED, Prepared, RunError, find_programs, supervise, take_hold};
 use super::{Common, Exit, Failure};
 
 /// Go on with a run whose supervisor died, or that was interrupted
@@ -41,7 +43,9 @@ Exit codes: those of `supervise run`.";
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum CannotResume {
     #[error("run {run} is not the latest, which is {latest}")]
-    #[diagnostic(help("what an older run left is kept: `supervise salvage list`"))]
+    #[diagnostic(help(
+        "`supervise retry --run {run}` runs again what did not complete in it; what it kept: `supervise salvage list`"
+    ))]
     NotLatest { run: RunId, latest: RunId },
     #[error(transparent)]
     #[diagnostic(help("{}", help(.0)))]
@@ -140,14 +144,45 @@ fn check_branch(taken: &TakenUp, repository: &Repository, run: &RunId) -> Result
     }
 }
 
-/// Refuses to begin while the latest run has agents whose work is not settled: their changes are in the tree.
-pub(super) fn refuse_unfinished(hold: &Hold, repository: &Repository) -> Result<(), RunError> {
+/// A run that can no longer be gone on with once the next one has begun.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) run: RunId,
+    agents: Vec<AgentId>,
+}
+
+impl Unfinished {
+    /// What is said of it when the next one has begun.
+    pub(super) fn left_behind(&self) -> String {
+        let Self { run, agents } = self;
+        format!(
+            "run {run} stays unfinished, which `supervise resume` would have gone on with: {} did not complete \
+             (supervise retry --run {run})",
+            some_of(agents, MAX_LISTED)
+        )
+    }
+}
+
+/// Refuses to begin while the latest run was cut off and agents of it have not ended: their changes may be in the
+/// tree, and it could not be taken up any more. Gives one that was interrupted in order, of which nothing is left
+/// there; not one that was cleared, since who did that has let go of it.
+pub(super) fn refuse_unfinished(hold: &Hold, repository: &Repository) -> Result<Option<Unfinished>, RunError> {
     debug_assert!(hold.root().starts_with(repository.common_dir()), "the lock of this repository");
     let runs = Runs::of(repository.common_dir());
-    let Some(run) = runs.current().filter(|run| !runs.dir(run).seems_ended()) else { return Ok(()) };
+    // Of the journals of those that ended otherwise nothing is wanted, and they may be long.
+    let is_left = |run: &RunId| !runs.dir(run).seems_ended() || runs.dir(run).seems_interrupted();
+    let Some(run) = runs.find(None).ok().filter(is_left) else { return Ok(None) };
     // What cannot be read cannot be taken up either; nothing is lost by beginning.
-    let Ok(past) = Past::read(&runs.dir(&run)) else { return Ok(()) };
-    let agents: Vec<String> =
-        past.supervisor().unsettled().into_iter().map(|attempt| attempt.id.agent.to_string()).collect();
-    if agents.is_empty() { Ok(()) } else { Err(RunError::Unfinished { run, agents }) }
+    let Ok(past) = Past::read(&runs.dir(&run)) else { return Ok(None) };
+    let agents = past.supervisor().unfinished();
+    let last = past.entries.last().map(|entry| &entry.record.fact);
+    match last {
+        _ if agents.is_empty() => Ok(None),
+        Some(Fact::RunEnded { outcome: RunOutcome::Interrupted(Interrupt::Reset) }) => Ok(None),
+        Some(Fact::RunEnded { .. }) => Ok(Some(Unfinished { run, agents })),
+        _ => {
+            let working = past.supervisor().unsettled().into_iter().map(|attempt| attempt.id.agent).collect();
+            Err(RunError::Unfinished { run, agents, working })
+        }
+    }
 }

@@ -71,10 +71,12 @@ const MAX_CHAIN: usize = 1000;
 
 pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
     let (_, runs, run) = find(&args.run, common)?;
+    let is_latest = runs.find(None).is_ok_and(|latest| latest == run);
     if runs.goes_on(&run) {
         return Err(LookError::GoesOn { run }.fail());
     }
-    if !runs.dir(&run).seems_ended() {
+    // What an older one left was settled, or nobody could begin the next.
+    if is_latest && !runs.dir(&run).seems_ended() {
         return Err(Failure::new(Exit::Unusable, CannotRetry::NotEnded { run }));
     }
     let file = args.session.clone().or_else(|| runs.dir(&run).origin());

@@ -116,13 +116,17 @@ pub enum RunError {
     #[error("git does not know who commits")]
     #[diagnostic(help("`git config user.name NAME` and `git config user.email MAIL` tell it"))]
     NoIdentity,
-    #[error(
-        "the supervisor of run {run} died while {} ran, and what {} changed is still in the tree",
-        some_of(.agents, MAX_LISTED),
-        if .agents.len() == 1 { "it" } else { "they" }
-    )]
-    #[diagnostic(help("`supervise resume` keeps that aside and goes on with the run"))]
-    Unfinished { run: RunId, agents: Vec<String> },
+    #[error("the supervisor of run {run} died {}", died_text(.agents, .working))]
+    #[diagnostic(help(
+        "`supervise resume` goes on with the run, `supervise reset` gives it up; either keeps aside what is in the tree"
+    ))]
+    Unfinished {
+        run: RunId,
+        /// Those that are to run yet.
+        agents: Vec<AgentId>,
+        /// Those of them whose work is in the tree.
+        working: Vec<AgentId>,
+    },
     #[error("cannot look at the workspace")]
     #[diagnostic(help("`git status` in the workspace should say more"))]
     Status(#[source] GitError),
@@ -155,8 +159,16 @@ fn driver_help(error: &DriverError) -> &'static str {
     }
 }
 
-/// The most paths that an error about dirty claims lists for each agent.
-const MAX_LISTED: usize = 5;
+/// The most agents that an error lists, and the most paths of each.
+pub(super) const MAX_LISTED: usize = 5;
+
+fn died_text(agents: &[AgentId], working: &[AgentId]) -> String {
+    let (list, it) = (some_of(working, MAX_LISTED), if working.len() == 1 { "it" } else { "they" });
+    match working {
+        [] => format!("before {} had ended", some_of(agents, MAX_LISTED)),
+        _ => format!("while {list} ran, and what {it} changed is still in the tree"),
+    }
+}
 
 fn dirty_text(claims: &[DirtyClaim]) -> String {
     let mut text = String::from("claimed paths have uncommitted changes, and nothing was started:");
@@ -198,7 +210,7 @@ pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
     let (session, mut repository) = load(request)?;
     let clock = Clock::start();
     let hold = take_hold(&repository, &format!("session {}", session.name))?;
-    refuse_unfinished(&hold, &repository).map_err(unusable)?;
+    let unfinished = refuse_unfinished(&hold, &repository).map_err(unusable)?;
     if let Some(branch) = &session.branch {
         let switched = repository.switch_branch(branch);
         switched.map_err(|source| unusable(RunError::Branch { branch: branch.clone(), source }))?;
@@ -211,6 +223,9 @@ pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
     };
     if let Err(error) = run_dir.keep_origin(file.as_deref(), request.retries.as_ref()) {
         tracing::warn!(%error, "`supervise retry` will have to be told the session file");
+    }
+    if let Some(left) = unfinished.filter(|left| request.retries.as_ref() != Some(&left.run)) {
+        anstream::eprintln!("{}", left.left_behind());
     }
     let (earlier, told) = (None, Vec::new());
     supervise(Prepared { session, repository, hold, clock, run, run_dir, earlier, told }, manner)

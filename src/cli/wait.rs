@@ -59,7 +59,7 @@ pub fn run(args: &WaitArgs, common: &Common) -> Result<Exit, Failure> {
         Ended::Agents(true) => Exit::Success,
         Ended::Agents(false) => Exit::AgentsFailed,
         Ended::Late(after) => return Err(Failure::new(Exit::TimedOut, WaitError::Late { after })),
-        Ended::CutOff => return Err(LookError::CutOff { run: look.run.clone() }.fail()),
+        Ended::CutOff => return Err(look.cut_off().fail()),
     };
     tell(args, &look, &agents).map_err(LookError::fail)?;
     Ok(exit)

@@ -223,6 +223,17 @@ impl RunDir {
     /// checked by whoever reads it.
     #[must_use]
     pub fn seems_ended(&self) -> bool {
+        self.ending().is_some()
+    }
+
+    /// The same of one that came to its end because it was interrupted.
+    #[must_use]
+    pub fn seems_interrupted(&self) -> bool {
+        self.ending().is_some_and(|line| has(&line, br#""outcome":{"interrupted""#))
+    }
+
+    /// The last record, if it is the end of a run.
+    fn ending(&self) -> Option<Vec<u8>> {
         const TAIL: u64 = 4096;
         let mut tail = Vec::new();
         let read = File::open(self.journal()).and_then(|mut file| {
@@ -231,8 +242,7 @@ impl RunDir {
             file.take(TAIL).read_to_end(&mut tail)
         });
         let last = tail.strip_suffix(b"\n").and_then(|text| text.rsplit(|byte| *byte == b'\n').next());
-        let kind = br#""kind":"run_ended""#;
-        read.is_ok() && last.is_some_and(|line| line.windows(kind.len()).any(|part| part == kind))
+        last.filter(|line| read.is_ok() && has(line, br#""kind":"run_ended""#)).map(<[u8]>::to_vec)
     }
 
     /// Makes [`RunDir::attempt`].
@@ -246,6 +256,10 @@ impl RunDir {
     pub fn write_snapshot(&self, text: &[u8]) -> io::Result<()> {
         replace(&self.snapshot, text)
     }
+}
+
+fn has(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
 }
 
 /// Makes a directory and what leads to it, for the owner alone.

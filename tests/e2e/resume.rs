@@ -99,6 +99,68 @@ fn a_new_run_does_not_begin_over_unsettled_work() {
     resume(&repo, &[]).expect(0);
 }
 
+/// Its supervisor dies while nothing runs: its agent waits to be tried again.
+fn killed_in_back_off(repo: &TestRepo) -> String {
+    let session = "[[agent]]\nid = \"a\"\nfiles = [\"a\"]\nretries = 1\n\
+                   command = [\"sh\", \"-c\", \"test $SUPERVISE_ATTEMPT -gt 1 && echo a >> a\"]\n";
+    let child = repo.start(session, &[]);
+    let waits =
+        || repo.exists(".git/supervise/current") && text(&run_dir(repo), "journal.jsonl").contains("agent_requeued");
+    assert!(eventually(PATIENCE, waits), "a waits to be tried again");
+    signal(&child, "KILL");
+    assert_eq!(finish_killed(child), Some(9));
+    session.to_owned()
+}
+
+fn name_of_run(repo: &TestRepo) -> String {
+    run_dir(repo).file_name().unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_new_run_does_not_begin_while_agents_of_one_that_was_cut_off_are_to_run() {
+    let repo = three();
+    let session = killed_in_back_off(&repo);
+    let refused = repo.run(&session, &[]).expect(3);
+    for part in ["died before a had ended", "supervise resume", "supervise reset"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    resume(&repo, &[]).expect(0);
+    assert_eq!(repo.subjects(), ["feat(a): a"]);
+}
+
+#[test]
+fn what_was_cleared_is_left_without_a_word() {
+    let repo = three();
+    let session = killed_in_back_off(&repo);
+    Ended::of(&repo.supervise().arg("reset").output().unwrap()).expect(0);
+    let begun = repo.run(&session, &[]).expect(0);
+    assert!(!begun.stderr.contains("unfinished"), "{}", begun.stderr);
+}
+
+#[test]
+fn a_new_run_says_which_one_it_leaves_unfinished_and_that_can_be_tried_again() {
+    let repo = three();
+    let child = repo.start(THREE, &[]);
+    half_done(&repo);
+    signal(&child, "INT");
+    finish(child, PATIENCE).expect(130);
+    let old = name_of_run(&repo);
+    let other = "[[agent]]\nid = \"d\"\nfiles = [\"d\"]\ncommand = [\"sh\", \"-c\", \"echo d > d\"]\n";
+    let begun = repo.run(other, &["--format", "json"]).expect(0);
+    assert_eq!(begun.json()["state"], "COMPLETED", "nothing else is on standard output");
+    let told: Vec<&str> = begun.stderr.lines().filter(|line| line.contains(&old)).collect();
+    let [line] = told[..] else { panic!("one line is about it: {}", begun.stderr) };
+    for part in ["unfinished", "supervise resume", "b, c did not complete"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let refused = resume(&repo, &[&old]).expect(2);
+    assert!(refused.stderr.contains(&format!("supervise retry --run {old}")), "{}", refused.stderr);
+    repo.session(&THREE.replace("test $SUPERVISE_ATTEMPT -gt 1 ||", "true ||"));
+    let again = Ended::of(&repo.supervise().args(["retry", "--run", &old]).output().unwrap()).expect(0);
+    assert!(!again.stderr.contains("unfinished"), "{}", again.stderr);
+    assert_eq!(repo.subjects(), ["feat(a): a", "feat(d): d", "feat(b): b", "feat(c): c"]);
+}
+
 #[test]
 fn what_the_user_changed_after_the_crash_is_neither_committed_nor_put_back() {
     let repo = three();

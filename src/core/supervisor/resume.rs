@@ -63,18 +63,21 @@ impl Supervisor {
         unsettled.collect()
     }
 
+    /// Agents that are to run yet once the run is taken up again, in rank order; none where it cannot be.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<AgentId> {
+        let is_left = |run: &AgentRun| {
+            let has_ended = matches!(run.lifecycle, Lifecycle::Ended { .. });
+            self.can_resume() && (!has_ended || self.reopens() && was_cut_off(run))
+        };
+        let seats = (0..self.agents.len()).filter(|&seat| is_left(&self.agents[seat]));
+        seats.map(|seat| self.agent_plan(seat).id.clone()).collect()
+    }
+
     /// The record that takes the run up again: agents that were interrupted are to run after all. After it
     /// [`crate::core::event::Event::Resumed`] is due.
     #[must_use]
     pub fn resume(&self, now: Moment, layers: Layers) -> Record {
-        let was_cut_off = |run: &AgentRun| {
-            let reason = match &run.lifecycle {
-                Lifecycle::Ended { reason, .. } => reason.as_ref(),
-                _ => None,
-            };
-            // Whom somebody stopped stays stopped.
-            run.stop.is_none() && matches!(reason, Some(EndReason::Interrupted(_) | EndReason::SupervisorDied))
-        };
         let seats = (0..self.agents.len()).filter(|&seat| self.reopens() && was_cut_off(&self.agents[seat]));
         let reopened = seats.map(|seat| self.agent_plan(seat).id.clone()).collect();
         Record { at: now, fact: Fact::RunResumed { layers, reopened } }
@@ -229,6 +232,16 @@ impl Supervisor {
         let stops = |phase: &usize| self.plan.phases[*phase].on_failure == OnPhaseFailure::Stop;
         phases.stopped_by = (0..phases.current).filter(|&phase| phases.failed[phase] > 0).find(stops);
     }
+}
+
+/// Did the agent end by nothing but an interrupt, or the death of the supervisor?
+fn was_cut_off(run: &AgentRun) -> bool {
+    let reason = match &run.lifecycle {
+        Lifecycle::Ended { reason, .. } => reason.as_ref(),
+        _ => None,
+    };
+    // Whom somebody stopped stays stopped.
+    run.stop.is_none() && matches!(reason, Some(EndReason::Interrupted(_) | EndReason::SupervisorDied))
 }
 
 /// Of an attempt that is not over: what was only in the old supervisor's memory is gone.
