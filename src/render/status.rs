@@ -166,18 +166,27 @@ impl<'a> Out<'a> {
         self.line(&format!("{done} of {total} completed, on {branch}"));
         let note = match going {
             Going::Silent => Some("The supervisor does not answer; this is what it last wrote down.".to_owned()),
-            Going::Over if view.state == RunState::Interrupted && unfinished(view) => Some(format!(
-                "The supervisor is gone and did not finish the run; the states are those that it last wrote down. \
-                 What agents had changed is in the tree: {} status. To go on with it: {}",
-                self.setting.git,
-                self.commands.call("resume")
-            )),
+            Going::Over if view.state == RunState::Interrupted && unfinished(view) => Some(self.cut_off(view)),
             Going::On | Going::Over => None,
         };
         for line in note.map_or_else(Vec::new, |note| wrap(&note, self.width, 0)) {
             let line = self.setting.palette.paint(Tone::Warning, line);
             self.line(&line);
         }
+    }
+
+    /// Of a run whose supervisor died: what there is to know, and to do.
+    fn cut_off(&self, view: &RunView) -> String {
+        let gone = "The supervisor is gone and did not finish the run; the states are those that it last wrote down.";
+        if !self.commands.run.is_empty() {
+            let retry = self.commands.call("retry");
+            return format!("{gone} A later run has begun. To run again what did not complete: {retry}");
+        }
+        let mut changed = String::new();
+        if view.agents.iter().any(|agent| holds_locks(agent.state)) {
+            changed = format!(" What agents had changed is in the tree: {} status.", self.setting.git);
+        }
+        format!("{gone}{changed} To go on with it: {}", self.commands.call("resume"))
     }
 
     fn table(&mut self, view: &RunView, now: Moment) {

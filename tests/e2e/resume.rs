@@ -162,6 +162,31 @@ fn a_new_run_says_which_one_it_leaves_unfinished_and_that_can_be_tried_again() {
 }
 
 #[test]
+fn of_a_run_that_was_cut_off_and_is_not_the_latest_nothing_is_promised() {
+    let repo = three();
+    let session = killed_in_back_off(&repo);
+    let old = name_of_run(&repo);
+    let ask = |words: &[&str]| Ended::of(&repo.supervise().args(words).output().unwrap());
+    let latest = ask(&["status"]).expect(0).stdout;
+    assert!(latest.contains("supervise resume") && !latest.contains("is in the tree"), "{latest}");
+    // Its plan cannot be read when the next one begins.
+    let (plan, aside) = (run_dir(&repo).join("plan.json"), run_dir(&repo).join("aside"));
+    std::fs::rename(&plan, &aside).unwrap();
+    repo.run("[[agent]]\nid = \"d\"\ncommand = [\"true\"]\n", &[]).expect(0);
+    std::fs::rename(&aside, &plan).unwrap();
+    let retry = format!("supervise retry --run {old}");
+    let shown = ask(&["status", "--run", &old]).expect(0).stdout.replace('\n', " ");
+    assert!(shown.contains(&retry) && !shown.contains("resume"), "{shown}");
+    for words in [&["wait", "--run", &old][..], &["stop", "--all", "--run", &old]] {
+        let refused = ask(words).expect(3).stderr.replace("\n       ", "");
+        assert!(refused.contains(&retry) && !refused.contains("resume"), "{refused}");
+    }
+    repo.session(&session.replace("test $SUPERVISE_ATTEMPT -gt 1 && ", ""));
+    ask(&["retry", "--run", &old]).expect(0);
+    assert_eq!(repo.subjects(), ["feat(a): a"]);
+}
+
+#[test]
 fn what_the_user_changed_after_the_crash_is_neither_committed_nor_put_back() {
     let repo = three();
     killed_in_the_middle(&repo);
