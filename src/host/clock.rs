@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::{Timestamp, Unit, ZonedDateTime};
 
 use crate::core::moment::Moment;
 
@@ -78,6 +78,17 @@ impl Clock {
         let wait = due.map_or(0, |t| (t.timestamp().as_millisecond() - now.timestamp().as_millisecond()).max(0));
         self.now() + Duration::from_millis(wait.unsigned_abs())
     }
+
+    /// The same as `before`, where that is still to come; else when its local time of day, to the second, comes next.
+    #[must_use]
+    pub fn again(&self, before: Moment) -> Moment {
+        if before > self.now() {
+            return before;
+        }
+        let passed = self.wall + Duration::from_millis(before.0);
+        let passed = passed.round(Unit::Second).unwrap_or(passed);
+        self.next(passed.to_zoned_datetime(TimeZone::system()).time())
+    }
 }
 
 /// A run id made of `wall` and a few digits that tell runs of one second apart.
@@ -96,6 +107,21 @@ mod tests {
         let clock = Clock::start();
         let ahead = clock.next(Time::constant(7, 0, 0, 0)) - clock.now();
         assert!(ahead <= Duration::from_secs(25 * 3600), "{ahead:?}");
+    }
+
+    #[test]
+    fn an_hour_that_has_passed_comes_again_on_another_day() {
+        let day = Duration::from_hours(24);
+        let opened = Timestamp::now() - 2 * day;
+        let clock = Clock::resume(opened, Moment::ZERO);
+        let passed = Moment::ZERO + Duration::from_secs(10);
+        let again = clock.again(passed);
+        let time = |moment: Moment| (opened + (moment - Moment::ZERO)).round(Unit::Second).unwrap();
+        let of_day = |moment: Moment| time(moment).to_zoned_datetime(TimeZone::system()).time();
+        assert_eq!(of_day(again), of_day(passed));
+        assert!(again > clock.now() && again - clock.now() <= Duration::from_hours(25), "{again:?}");
+        let ahead = clock.now() + day;
+        assert_eq!(clock.again(ahead), ahead);
     }
 
     #[test]

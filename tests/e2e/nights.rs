@@ -163,6 +163,31 @@ fn at_the_hour_nothing_more_is_started_and_what_runs_may_finish() {
     assert!(reason["text"].as_str().unwrap().contains("stop_at"), "{reason}");
 }
 
+/// Interrupted before its hour and taken up after it, a run stops at the next one.
+#[test]
+fn a_run_that_is_taken_up_after_its_hour_goes_on() {
+    let repo = TestRepo::new();
+    let date = |args: &[&str]| {
+        let printed = repo.command("date").args(args).output().unwrap().stdout;
+        String::from_utf8(printed).unwrap().trim().to_owned()
+    };
+    let hour = date(&["-d", "5 seconds", "+%s %H:%M:%S"]);
+    let (second, hour) = hour.split_once(' ').unwrap();
+    let script = "test $SUPERVISE_ATTEMPT -gt 1 || exec sleep 600; echo x > one";
+    let session =
+        [format!("[session]\nstop_at = \"{hour}\"\n"), sh("one", script, ""), sh("two", "echo x > two", "")].concat();
+    let child = repo.start(&session, &["-j", "1"]);
+    let runs =
+        || repo.exists(".git/supervise/current") && text(&run_dir(&repo), "journal.jsonl").contains("attempt_started");
+    assert!(eventually(LONG, runs));
+    signal(&child, "INT");
+    finish(child, LONG).expect(130);
+    assert!(!text(&run_dir(&repo), "journal.jsonl").contains("stop_at"), "its hour had not come");
+    assert!(eventually(LONG, || date(&["+%s"]).as_str() > second));
+    let ended = Ended::of(&repo.supervise().args(["resume", "--format", "json"]).output().unwrap()).expect(0);
+    assert_eq!(states(&ended, &["one", "two"]), ["COMPLETED", "COMPLETED"]);
+}
+
 #[test]
 fn after_too_many_failures_nothing_more_is_started_and_what_runs_may_finish() {
     let repo = TestRepo::new();

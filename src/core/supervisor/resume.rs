@@ -74,6 +74,14 @@ impl Supervisor {
         seats.map(|seat| self.agent_plan(seat).id.clone()).collect()
     }
 
+    /// Starts nothing more from this moment on, instead of the plan's. To be called before the run is taken up.
+    pub fn stop_at(&mut self, at: Moment) {
+        self.plan.stop_at = Some(at);
+        if self.timers.is_set(&Timer::StopAt) {
+            self.timers.set(Timer::StopAt, at);
+        }
+    }
+
     /// The record that takes the run up again: agents that were interrupted are to run after all. After it
     /// [`crate::core::event::Event::Resumed`] is due.
     #[must_use]

@@ -294,7 +294,10 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
             let first = supervisor.open(clock.now(), opened);
             (supervisor, journal, first, Vec::new(), Vec::new())
         }
-        Some(Earlier { journal, supervisor, left, closes }) => {
+        Some(Earlier { journal, mut supervisor, left, closes }) => {
+            if let Some(hour) = supervisor.plan().stop_at {
+                supervisor.stop_at(clock.again(hour));
+            }
             take_up(&mut repository, &supervisor, &left, &run_dir);
             let first = supervisor.resume(clock.now(), layers);
             let close = closes.then_some(Event::Interrupted(Interrupt::Reset));
