@@ -72,8 +72,9 @@ impl<'a> Records<'a> {
     pub fn more(&mut self) -> Result<Vec<Entry>, LookError> {
         let entries = self.follow.more().map_err(|error| LookError::Past(PastError::Journal(error)))?;
         if let (Some(Entry { record, .. }), Some(pace)) = (entries.last(), &mut self.pace) {
-            // A run that was taken up again goes on after its end.
-            pace.over = matches!(record.fact, Fact::RunEnded { .. });
+            // A run that was taken up again goes on after its end; one whose supervisor is gone does not.
+            pace.over =
+                matches!(record.fact, Fact::RunEnded { .. }) || (pace.over && !self.look.runs.goes_on(&self.look.run));
         }
         Ok(entries)
     }
