@@ -14,6 +14,7 @@ use crate::core::ids::{AgentId, RunId};
 use crate::core::view::{AgentView, RunView};
 use crate::host::git::{GitError, Repository};
 use crate::host::past::{Life, NoRun, Past, PastError, Runs, phase_names};
+use crate::host::salvage;
 use crate::host::state::RunDir;
 use crate::journal::Header;
 use crate::render::Setting;
@@ -257,7 +258,8 @@ impl Look {
         // Whether it goes on is found out first: what it writes until then is read.
         let life = self.runs.life(&self.run);
         let past = Past::read(&self.dir).map_err(LookError::Past)?;
-        let view = past.view(&life).map_err(LookError::Past)?;
+        let mut view = past.view(&life).map_err(LookError::Past)?;
+        salvage::forget_dropped(&self.repository, &mut view);
         let setting = self.setting(&past.header);
         Ok(State { past, life, view, setting })
     }

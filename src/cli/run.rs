@@ -303,13 +303,13 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
     let runtime = runtime.map_err(|e| unusable(RunError::Runtime(e)))?;
     let finished = tokio::task::LocalSet::new().block_on(&runtime, supervised(setup, hooks, display));
     let finished = finished.map_err(|e| unusable(RunError::Driver(e)))?;
-    Ok(Done {
-        view: finished.view,
-        outcome: finished.outcome,
-        surveyed: finished.surveyed,
-        setting,
-        ended: clock.now(),
-    })
+    let mut view = finished.view;
+    if view.agents.iter().any(|agent| !agent.salvage.is_empty())
+        && let Ok(repository) = Repository::open(&workspace)
+    {
+        salvage::forget_dropped(&repository, &mut view);
+    }
+    Ok(Done { view, outcome: finished.outcome, surveyed: finished.surveyed, setting, ended: clock.now() })
 }
 
 /// Lets go of kept work that is old enough, and says so. That it cannot be done stops no run.

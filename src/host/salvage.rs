@@ -17,8 +17,21 @@ use crate::core::effect::Purpose;
 use crate::core::ids::{AgentId, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::record::Fact;
-use crate::core::view::AttemptEnd;
+use crate::core::view::{AttemptEnd, RunView};
 use crate::journal;
+
+/// Takes out of the view what was kept and is no more: the journal does not tell what was dropped or expired. Where git
+/// cannot be asked, all of it stays.
+pub fn forget_dropped(repository: &Repository, view: &mut RunView) {
+    if view.agents.iter().all(|agent| agent.salvage.is_empty()) {
+        return;
+    }
+    let Ok(kept) = repository.kept_work() else { return };
+    let kept: BTreeSet<&str> = kept.iter().map(|kept| kept.name.as_str()).collect();
+    for agent in &mut view.agents {
+        agent.salvage.retain(|reference| kept.contains(reference.as_str()));
+    }
+}
 
 /// The work of one attempt.
 #[derive(Clone, Debug)]

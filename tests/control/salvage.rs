@@ -73,6 +73,24 @@ fn kept_work_is_listed_and_shown() {
     }
 }
 
+#[test]
+fn what_was_dropped_is_not_offered_any_more() {
+    let repo = repo();
+    let reference = || {
+        let status = supervise(&repo, &["status", "--format", "json"]).expect(0);
+        status.agent("bad")["salvage"].as_str().map(|name| name[name.len() - 5..].to_owned())
+    };
+    let shown = |attempt: &str| {
+        let human = supervise(&repo, &["status", "bad"]).expect(0).stdout;
+        human.contains(&format!("supervise salvage show bad/{attempt}"))
+    };
+    assert_eq!((reference().as_deref(), shown("2")), (Some("bad/2"), true));
+    salvage(&repo, &["drop", "bad/2"]).expect(0);
+    assert_eq!((reference().as_deref(), shown("2"), shown("1")), (Some("bad/1"), false, true));
+    salvage(&repo, &["drop", "bad/1"]).expect(0);
+    assert_eq!((reference(), shown("")), (None, false));
+}
+
 /// The day and the minute differ, and so does the run.
 fn undated(text: &str, run: &str) -> String {
     let text = text.replace(run, &"R".repeat(run.len()));
