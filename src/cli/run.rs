@@ -100,7 +100,7 @@ pub enum RunError {
     #[diagnostic(help("run it inside a git repository, or name one with -C DIR; `git init` makes one"))]
     Repository(GitError),
     #[error(transparent)]
-    #[diagnostic(help("wait for it to end, or end it with Ctrl-C in its terminal; a lock file alone holds nothing"))]
+    #[diagnostic(help("wait for it to end, or end it with `supervise stop --all`; a lock file alone holds nothing"))]
     Held(StateError),
     #[error(transparent)]
     #[diagnostic(help("the git directory must be writable: agents' logs and the journal are kept there"))]
