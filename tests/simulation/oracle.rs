@@ -247,10 +247,19 @@ impl Oracle {
         for agent in self.plan.agents.iter().filter(|a| a.rank.phase < phase) {
             assert!(self.ends.contains_key(&agent.id), "phases_open_in_order: {phase}, {} has not ended", agent.id);
         }
+        self.phase_has_agents(phase);
         self.open_phase = Some(phase);
     }
 
+    fn phase_has_agents(&self, phase: usize) {
+        assert!(
+            self.plan.agents.iter().any(|agent| agent.rank.phase == phase),
+            "of_empty_phases_nothing_is_said: {phase}"
+        );
+    }
+
     fn phase_ended(&mut self, phase: usize, completed: bool) {
+        self.phase_has_agents(phase);
         let mut all = true;
         for agent in self.plan.agents.iter().filter(|a| a.rank.phase == phase) {
             let end = self.ends.get(&agent.id);

@@ -228,6 +228,15 @@ fn a_dependency_that_does_not_complete_skips_all_that_follow_unless_they_run_any
 }
 
 #[test]
+fn a_phase_without_agents_is_passed_over() {
+    let agents = || [agent("one").phase(1), agent("three").phase(3)];
+    let story = ["0 one starts", "10 one COMPLETED", "10 three starts", "20 three COMPLETED"];
+    check(scenario(agents()), &story);
+    // The last of all has none either.
+    check(scenario(agents()).with(|plan| plan.phases.push(plan.phases[0].clone())), &story);
+}
+
+#[test]
 fn a_phase_that_fails_stops_the_later_ones_unless_told_otherwise() {
     let agents = || [agent("one").ends(&Fate::Exits(1)), agent("two").phase(1), agent("three").phase(2)];
     check(

@@ -268,7 +268,7 @@ impl Supervisor {
         if !completed && self.plan.phases[phase].on_failure == crate::core::agent::OnPhaseFailure::Stop {
             self.phases.stopped_by.get_or_insert(phase);
         }
-        self.phases.current = phase + 1;
+        self.phases.current = self.phases.after(phase);
         self.phases.is_open = false;
         if self.phases.all_ended() {
             self.timers.clear_all();

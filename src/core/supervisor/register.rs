@@ -128,6 +128,7 @@ impl Supervisor {
         self.dependents.insert(seat, Vec::new());
         self.agents.insert(seat, AgentRun::new(0));
         self.queue.insert(seat, &agent.runner);
+        self.phases.agents[phase] += 1;
         self.phases.left[phase] += 1;
         for dependency in &agent.depends_on {
             let Some(&on) = self.seats.get(&dependency.on).filter(|on| **on != seat) else { continue };

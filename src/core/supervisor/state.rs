@@ -314,9 +314,11 @@ pub(super) struct RunnerRun {
 /// Where the run is among its phases.
 #[derive(Clone, Debug)]
 pub(super) struct Phases {
-    /// The first that has not ended.
+    /// The first that has agents and has not ended.
     pub(super) current: usize,
     pub(super) is_open: bool,
+    /// Agents of each. What has none is passed over without a word.
+    pub(super) agents: Vec<usize>,
     /// Agents of each that have not ended.
     pub(super) left: Vec<usize>,
     /// Agents of each that ended without completing.
@@ -329,12 +331,19 @@ pub(super) struct Phases {
 
 impl Phases {
     pub(super) fn new(plan: &Plan) -> Self {
-        let mut left = vec![0; plan.phases.len()];
+        let mut agents = vec![0; plan.phases.len()];
         for agent in &plan.agents {
-            left[agent.rank.phase] += 1;
+            agents[agent.rank.phase] += 1;
         }
-        let failed = vec![0; left.len()];
-        Self { current: 0, is_open: false, left, failed, stopped_by: None, closing: BTreeSet::new() }
+        let (left, failed) = (agents.clone(), vec![0; agents.len()]);
+        let current = agents.iter().position(|&agents| agents > 0).unwrap_or(0);
+        Self { current, is_open: false, agents, left, failed, stopped_by: None, closing: BTreeSet::new() }
+    }
+
+    /// The first after `phase` that has agents, else the end of all.
+    pub(super) fn after(&self, phase: usize) -> usize {
+        let later = self.agents.iter().enumerate().skip(phase + 1);
+        later.filter(|(_, agents)| **agents > 0).map(|(at, _)| at).next().unwrap_or(self.agents.len())
     }
 
     pub(super) fn all_ended(&self) -> bool {

@@ -156,7 +156,7 @@ impl Supervisor {
             }
         }
         if self.phases.left[phase] == 0 {
-            let last = phase + 1 == self.phases.left.len();
+            let last = self.phases.after(phase) == self.phases.left.len();
             if last && self.conflicts.iter().any(|conflict| conflict.verification.is_none()) {
                 // The run is not over before every contested file was looked at.
                 return;
