@@ -53,6 +53,8 @@ pub fn run(_args: &DemoArgs, _common: &Common) -> Result<Exit, Failure> {
         origin: Origin::Embedded,
         text: Some(SESSION.to_owned()),
         select: SelectArgs::default(),
+        named: Vec::new(),
+        keeps: Vec::new(),
         allow_dirty: false,
         retries: None,
     };

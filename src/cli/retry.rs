@@ -1,40 +1,55 @@
 //! `supervise retry`: run again what did not complete in a run that ended, from the session file as it is now.
 //!
+//! Invariant: the run's own options hold (its selection, `--set`, `-j`), and what is given here comes after them.
+//!
 //! It is a run of its own; agents that completed in the one before (or in those that that one tried again) count
 //! as done.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use super::look::{LookError, RunArg};
 use super::manner::MannerArgs;
 use super::resume::find;
-use super::run::{Request, execute, load};
+use super::run::{Request, execute, look_at};
 use super::select::{SelectArgs, items, origin};
 use super::{Common, Exit, Failure};
 use crate::core::ids::{AgentId, RunId};
 use crate::core::lifecycle::State;
 use crate::host::past::{Life, Past, PastError, Runs, joined};
+use crate::render::text::shell_word;
+use crate::session;
 use crate::session::append::append_section;
-use crate::session::{self, Origin, Session};
 
 /// Run again what did not complete in a run that ended, from the edited session file
 ///
-/// Agents that completed count as done. New agents of the file run too.
+/// Agents that completed count as done. The options that the run was begun with hold: agents that were not selected
+/// do not run, new agents of the file do where these options select them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct RetryArgs {
     /// Only these agents, and what they depend on [default: all that did not complete]
     #[arg(value_name = "ID|PATTERN|tag:T")]
     pub agents: Vec<String>,
+    /// The same
+    #[arg(long = "id", value_name = "ID|PATTERN|tag:T", hide_short_help = true)]
+    pub ids: Vec<String>,
     /// Only those that ended without completing: no skipped and no new ones
-    #[arg(long, conflicts_with = "agents")]
+    #[arg(long, conflicts_with_all = ["agents", "ids"])]
     pub failed: bool,
     /// The session file [default: the one that the run was begun from]
     #[arg(long, value_name = "FILE")]
     pub session: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunArg,
+    /// Set a key of the session, after what was set for the run; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// At most N agents at once
+    #[arg(short = 'j', value_name = "N")]
+    pub jobs: Option<NonZeroU32>,
     /// Go on although claimed paths have uncommitted changes; such paths are never committed
     #[arg(long)]
     pub allow_dirty: bool,
@@ -47,6 +62,7 @@ Examples:
   supervise retry
   supervise retry api docs-*
   supervise retry --failed
+  supervise retry api --set agent.api.timeout=1h
 
 Exit codes: those of `supervise run`; 4 where every agent completed.";
 
@@ -64,6 +80,20 @@ enum CannotRetry {
     #[error("all agents of {} completed in run {run}", .file.display())]
     #[diagnostic(help("`supervise run` runs them again"))]
     NothingLeft { run: RunId, file: PathBuf },
+    #[error("nothing is left to be tried again: what is meant completed in run {run}, or was not selected for it")]
+    #[diagnostic(help("`supervise list` shows the agents, `supervise run --only ID` runs any of them"))]
+    NothingChosen { run: RunId },
+    #[error("it cannot be read with which options run {run} was begun")]
+    #[diagnostic(help("`supervise run` with the options that it had begins anew"))]
+    Options { run: RunId, source: OptionsError },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OptionsError {
+    #[error(transparent)]
+    Io(io::Error),
+    #[error("another version of supervise wrote them")]
+    Unknown,
 }
 
 /// The most runs of which each tries the one before again.
@@ -82,50 +112,97 @@ pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
     let file = args.session.clone().or_else(|| runs.dir(&run).origin());
     let file = file.ok_or_else(|| Failure::new(Exit::Invalid, CannotRetry::NoSession { run: run.clone() }))?;
     let ends = Ends::of(&runs, &run).map_err(|error| Failure::new(Exit::Unusable, CannotRetry::Past(error)))?;
+    let options = options(&runs, &run, args)?;
     let mut request = Request {
         common: common.clone(),
         origin: origin(&file),
         text: None,
-        select: SelectArgs::default(),
+        select: SelectArgs { set: options.set.clone(), ..SelectArgs::default() },
+        named: Vec::new(),
+        keeps: options.words(),
         allow_dirty: args.allow_dirty,
         retries: Some(run.clone()),
     };
-    let (mut all, _) = load(&request)?;
-    if let Some(text) = with_joined(&request.origin, &all, &ends)? {
+    let bytes = session::read(&request.origin).map_err(Failure::session)?;
+    // What is no text has its errors told by being read again.
+    request.text = String::from_utf8(bytes).ok();
+    let mut all = ids(&request)?;
+    if let Some(text) = request.text.as_deref().and_then(|text| with_joined(text, &all, &ends)) {
         request.text = Some(text);
-        (all, _) = load(&request)?;
+        all = ids(&request)?;
     }
-    request.select = select(args, &all, &ends).ok_or_else(|| {
-        let nothing = CannotRetry::NothingLeft { run: run.clone(), file: file.clone() };
-        Failure::new(Exit::NothingSelected, nothing)
-    })?;
+    let chosen = chosen(&request, &options, &all, &ends)?;
+    let left = chosen.iter().any(|id| !ends.completed.contains(id));
+    let wanted = wanted(&mut request, args, all.clone(), &ends)?;
+    let skip = |id: &&AgentId| !chosen.contains(*id) || ends.completed.contains(*id);
+    request.select.skip = all.iter().filter(skip).map(ToString::to_string).collect();
+    if wanted.iter().all(|id| skip(&id)) {
+        let nothing = if left || chosen.len() < all.len() {
+            CannotRetry::NothingChosen { run }
+        } else {
+            CannotRetry::NothingLeft { run, file }
+        };
+        return Err(Failure::new(Exit::NothingSelected, nothing));
+    }
     args.manner.carry_out(|manner| execute(&request, manner))
 }
 
-/// The session's text with the agents that joined the runs and are not in it; `None`: there are none.
-fn with_joined(origin: &Origin, session: &Session, ends: &Ends) -> Result<Option<String>, Failure> {
-    let missing: Vec<_> = ends.joined.iter().filter(|(id, _)| !session.launches.contains_key(id)).collect();
-    if missing.is_empty() {
-        return Ok(None);
-    }
-    let bytes = session::read(origin).map_err(Failure::session)?;
-    let text = missing
-        .into_iter()
-        .try_fold(String::from_utf8_lossy(&bytes).into_owned(), |text, (_, section)| append_section(&text, section));
-    Ok(text.ok())
+/// The agents of the session as it is selected.
+fn ids(request: &Request) -> Result<BTreeSet<AgentId>, Failure> {
+    let (loaded, _) = look_at(request)?;
+    Ok(loaded.session.plan.agents.into_iter().map(|agent| agent.id).collect())
 }
 
-/// Which agents are to run; `None`: none is left.
-fn select(args: &RetryArgs, all: &Session, ends: &Ends) -> Option<SelectArgs> {
-    let ids = || all.plan.agents.iter().map(|agent| &agent.id);
-    let skip: Vec<String> = ids().filter(|id| ends.completed.contains(*id)).map(ToString::to_string).collect();
-    let only = if args.failed {
-        ids().filter(|id| ends.failed.contains(*id)).map(ToString::to_string).collect()
-    } else {
-        items(&args.agents)
-    };
-    let nothing = skip.len() == all.plan.agents.len() || (args.failed && only.is_empty());
-    (!nothing).then(|| SelectArgs { only, skip, ..SelectArgs::default() })
+/// The agents that the run's own options select, and those that joined it.
+fn chosen(
+    request: &Request,
+    options: &SelectArgs,
+    all: &BTreeSet<AgentId>,
+    ends: &Ends,
+) -> Result<BTreeSet<AgentId>, Failure> {
+    if !options.chooses() {
+        return Ok(all.clone());
+    }
+    let mut chosen = ids(&Request { select: options.clone(), ..request.clone() }).inspect_err(|_| {
+        let words: Vec<_> = options.words().iter().map(|word| shell_word(word)).collect();
+        anstream::eprintln!("the run was begun with {}, which holds for its retries too", words.join(" "));
+    })?;
+    chosen.extend(ends.joined.iter().map(|(id, _)| id.clone()));
+    Ok(chosen)
+}
+
+/// The agents that are asked for, and what they depend on; the request selects them.
+fn wanted(
+    request: &mut Request,
+    args: &RetryArgs,
+    all: BTreeSet<AgentId>,
+    ends: &Ends,
+) -> Result<BTreeSet<AgentId>, Failure> {
+    request.named = items(&[&args.agents[..], &args.ids[..]].concat());
+    if args.failed {
+        request.named = all.intersection(&ends.failed).map(ToString::to_string).collect();
+        if request.named.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+    }
+    if request.named.is_empty() { Ok(all) } else { ids(request) }
+}
+
+/// The options that the run was begun with, and then those of this command.
+fn options(runs: &Runs, run: &RunId, args: &RetryArgs) -> Result<SelectArgs, Failure> {
+    let words = runs.dir(run).options().map_err(OptionsError::Io);
+    let options = words.and_then(|words| SelectArgs::of_words(&words).map_err(|_| OptionsError::Unknown));
+    let mut options =
+        options.map_err(|source| Failure::new(Exit::Unusable, CannotRetry::Options { run: run.clone(), source }))?;
+    options.set.extend(SelectArgs { set: args.set.clone(), jobs: args.jobs, ..SelectArgs::default() }.sets());
+    Ok(options)
+}
+
+/// The session's text with the agents that joined the runs and are not in it; `None`: there are none.
+fn with_joined(text: &str, all: &BTreeSet<AgentId>, ends: &Ends) -> Option<String> {
+    let mut missing = ends.joined.iter().filter(|(id, _)| !all.contains(id)).peekable();
+    missing.peek()?;
+    missing.try_fold(text.to_owned(), |text, (_, section)| append_section(&text, section)).ok()
 }
 
 /// How agents ended, in a run and those that it tried again.

@@ -25,7 +25,7 @@ use crate::journal::JournalError;
 use crate::render::text::{plural, shell_word, some_of};
 use crate::render::{Setting, diagnostic, json, report};
 use crate::runner::{self, RunnerError};
-use crate::session::{self, GitHooks, Origin, Session};
+use crate::session::{self, GitHooks, Loaded, Origin, Session};
 
 use super::display::{Display, supervised};
 use super::look::{self};
@@ -70,13 +70,17 @@ Exit codes:
   3  workspace or machine cannot be used";
 
 /// What is run, however it was asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     pub common: Common,
     pub origin: Origin,
     /// The session's text where it is not to be read from `origin`.
     pub text: Option<String>,
     pub select: SelectArgs,
+    /// Only these agents, as `retry` has them named.
+    pub named: Vec<String>,
+    /// The options that hold for those who try the run again.
+    pub keeps: Vec<String>,
     pub allow_dirty: bool,
     /// The run whose agents are tried again.
     pub retries: Option<RunId>,
@@ -196,6 +200,8 @@ fn request(args: &RunArgs, common: &Common) -> Request {
         origin: origin(&args.session),
         text: None,
         select: args.select.clone(),
+        named: Vec::new(),
+        keeps: args.select.words(),
         allow_dirty: args.allow_dirty,
         retries: None,
     }
@@ -221,7 +227,7 @@ pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
         Origin::File(path) => path.canonicalize().ok(),
         Origin::StandardInput | Origin::Embedded => None,
     };
-    if let Err(error) = run_dir.keep_origin(file.as_deref(), request.retries.as_ref()) {
+    if let Err(error) = run_dir.keep_origin(&request.keeps, file.as_deref(), request.retries.as_ref()) {
         tracing::warn!(%error, "`supervise retry` will have to be told the session file");
     }
     if let Some(left) = unfinished.filter(|left| request.retries.as_ref() != Some(&left.run)) {
@@ -327,8 +333,18 @@ fn control_socket(hold: &Hold) -> Option<control::Socket> {
     bound.inspect_err(|error| tracing::warn!(%error, "no control socket: `status` reads the journal only")).ok()
 }
 
-/// Reads the session and opens the repository that it is about.
+/// Reads the session and opens the repository that it is about. What is doubtful about it is told.
 pub(super) fn load(request: &Request) -> Result<(Session, Repository), Failure> {
+    let (loaded, repository) = look_at(request)?;
+    // That a pattern matches nothing yet is for `check` to say: new files are what agents are for.
+    let warnings: Vec<_> =
+        loaded.warnings.iter().filter(|w| !w.code.starts_with("unmatched_pattern")).cloned().collect();
+    anstream::eprint!("{}", diagnostic::problems(&warnings, &loaded.source, super::look()));
+    Ok((loaded.session, repository))
+}
+
+/// The same without a word.
+pub(super) fn look_at(request: &Request) -> Result<(Loaded, Repository), Failure> {
     let bytes = match &request.text {
         Some(text) => text.as_bytes().to_vec(),
         None => session::read(&request.origin).map_err(Failure::session)?,
@@ -338,12 +354,9 @@ pub(super) fn load(request: &Request) -> Result<(Session, Repository), Failure> 
     let repository = repository.map_err(|e| Failure::new(Exit::Unusable, RunError::Repository(e)))?;
     repository.workspace().clone_into(&mut options.workspace);
     options.allow_dirty = request.allow_dirty;
+    options.named.clone_from(&request.named);
     let loaded = session::load(&request.origin, &bytes, &options).map_err(Failure::session)?;
-    // That a pattern matches nothing yet is for `check` to say: new files are what agents are for.
-    let warnings: Vec<_> =
-        loaded.warnings.iter().filter(|w| !w.code.starts_with("unmatched_pattern")).cloned().collect();
-    anstream::eprint!("{}", diagnostic::problems(&warnings, &loaded.source, super::look()));
-    Ok((loaded.session, repository))
+    Ok((loaded, repository))
 }
 
 /// What the line that opens a run has to add.

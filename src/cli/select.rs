@@ -6,6 +6,8 @@ use std::env;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use clap::{Args as _, FromArgMatches as _};
+
 use super::Common;
 use crate::session::{LoadOptions, Origin, base_dir, workspace_of};
 
@@ -41,11 +43,39 @@ impl SelectArgs {
             workspace: workspace(common, origin, bytes),
             sets: self.set.clone(),
             only: items(&self.only),
+            named: Vec::new(),
             skip: items(&self.skip),
             phase: self.phase.clone(),
             jobs: self.jobs,
             allow_dirty: false,
         }
+    }
+
+    /// Its settings, with `-j N` as what it means: the last word on `max_concurrent`.
+    pub(super) fn sets(&self) -> Vec<String> {
+        self.set.iter().cloned().chain(self.jobs.map(|jobs| format!("max_concurrent={jobs}"))).collect()
+    }
+
+    /// As the words of a command line that mean the same, each an option with its value.
+    pub(super) fn words(&self) -> Vec<String> {
+        let list = |option: &str, values: &[String]| -> Vec<String> {
+            values.iter().map(|value| format!("--{option}={value}")).collect()
+        };
+        let mut words = [list("only", &self.only), list("skip", &self.skip)].concat();
+        words.extend(self.phase.iter().map(|phase| format!("--phase={phase}")));
+        words.extend(list("set", &self.sets()));
+        words
+    }
+
+    /// What such words mean.
+    pub(super) fn of_words(words: &[String]) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("options").no_binary_name(true));
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+
+    /// Does it choose agents?
+    pub(super) fn chooses(&self) -> bool {
+        !self.only.is_empty() || !self.skip.is_empty() || self.phase.is_some()
     }
 }
 
@@ -101,6 +131,23 @@ mod tests {
         check(&["a", "b, tag:c"], &["a", "b", "tag:c"]);
         check(&["agent-{1,2}-*,x"], &["agent-{1,2}-*", "x"]);
         check(&["a,"], &["a", ""]);
+    }
+
+    #[test]
+    fn options_become_words_and_options_again() {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let args = SelectArgs {
+            only: words(&["a,b", "-x"]),
+            skip: words(&["tag:c"]),
+            phase: Some("the first".to_owned()),
+            set: words(&["agent.a.env={WHO=\"me\"}", "max_concurrent=2"]),
+            jobs: NonZeroU32::new(3),
+        };
+        let read = SelectArgs::of_words(&args.words()).unwrap();
+        assert_eq!((&read.only, &read.skip, &read.phase), (&args.only, &args.skip, &args.phase));
+        assert_eq!(read.set, [&args.set[..], &words(&["max_concurrent=3"])[..]].concat());
+        assert!(SelectArgs::default().words().is_empty());
+        assert!(SelectArgs::of_words(&words(&["--of-a-later-version"])).is_err());
     }
 
     #[test]

@@ -192,8 +192,11 @@ impl RunDir {
         self.path.join("launch.json")
     }
 
-    /// Remembers the session file that the run was begun from, and the run that it tries again.
-    pub fn keep_origin(&self, session: Option<&Path>, earlier: Option<&RunId>) -> io::Result<()> {
+    /// Remembers the options that chose the run's agents and settings, the session file that it was begun from, and
+    /// the run that it tries again. A file that is there without its options is of an older version.
+    pub fn keep_origin(&self, options: &[String], session: Option<&Path>, earlier: Option<&RunId>) -> io::Result<()> {
+        let options: String = options.iter().flat_map(|option| [option, "\0"]).collect();
+        write_private(&self.path.join("options"), options.as_bytes())?;
         if let Some(session) = session {
             write_private(&self.path.join("origin"), session.as_os_str().as_bytes())?;
         }
@@ -205,6 +208,15 @@ impl RunDir {
     pub fn origin(&self) -> Option<PathBuf> {
         let path = fs::read(self.path.join("origin")).ok()?;
         Some(PathBuf::from(OsString::from_vec(path)))
+    }
+
+    /// The options that chose its agents and settings, where any did and they can be read.
+    pub fn options(&self) -> io::Result<Vec<String>> {
+        let text = match fs::read_to_string(self.path.join("options")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read?,
+        };
+        Ok(text.split_terminator('\0').map(str::to_owned).collect())
     }
 
     /// The run whose agents it tries again.

@@ -39,6 +39,8 @@ pub struct LoadOptions {
     pub sets: Vec<String>,
     /// `--only`: ids, patterns of ids, `tag:T`; empty: all.
     pub only: Vec<String>,
+    /// The same as arguments, where only these are taken.
+    pub named: Vec<String>,
     /// `--skip`: likewise.
     pub skip: Vec<String>,
     /// `--phase`.

@@ -20,9 +20,10 @@ pub(super) fn select(
     problems: &mut Problems,
 ) -> Vec<bool> {
     let before = problems.has_errors();
-    let mut chosen = vec![options.only.is_empty(); members.len()];
-    let only = matches("--only", &options.only, members, names, problems);
-    let skipped = matches("--skip", &options.skip, members, names, problems);
+    let mut chosen = vec![options.only.is_empty() && options.named.is_empty(); members.len()];
+    let mut only = matches(Some("--only"), &options.only, members, names, problems);
+    only.extend(matches(None, &options.named, members, names, problems));
+    let skipped = matches(Some("--skip"), &options.skip, members, names, problems);
     let phase = options.phase.as_deref().map(|name| {
         let found = phases.get(name).copied();
         if found.is_none() {
@@ -58,7 +59,7 @@ pub(super) fn select(
 }
 
 fn matches(
-    option: &str,
+    option: Option<&str>,
     selectors: &[String],
     members: &[Member<'_>],
     names: &Names<'_>,
@@ -69,7 +70,10 @@ fn matches(
         match names.select(selector, members) {
             Ok(found) => out.extend(found),
             Err(nothing) => {
-                let message = format!("{option} {}: {}", shorten(selector), nothing.message);
+                let message = match option {
+                    Some(option) => format!("{option} {}: {}", shorten(selector), nothing.message),
+                    None => nothing.message,
+                };
                 problems.general("bad_selector", message, nothing.help);
             }
         }

@@ -300,6 +300,47 @@ fn what_did_not_complete_is_tried_again_from_the_file_as_it_is_now() {
     assert_eq!(subjects.len(), 4, "{subjects:?}");
 }
 
+#[test]
+fn a_retry_keeps_to_the_selection_and_the_settings_of_the_run() {
+    let repo = TestRepo::new();
+    let agent = |id: &str, more: &str, script: &str| {
+        format!("[[agent]]\nid = {id:?}\nfiles = [{id:?}]\n{more}\ncommand = [\"sh\", \"-c\", {script:?}]\n")
+    };
+    let session = |script: &str| {
+        let phases = "[[phase]]\nname = \"one\"\n[[phase]]\nname = \"two\"\n";
+        let env = "env = { WHO = \"nobody\" }\nphase = \"one\"";
+        [phases, &agent("a", env, script), &agent("b", "phase = \"two\"", "echo b > b")].concat()
+    };
+    let retry = |args: &[&str]| Ended::of(&repo.supervise().arg("retry").args(args).output().unwrap());
+    let ids = |ended: &Ended| -> Vec<String> {
+        let document = ended.json();
+        document["agents"].as_array().unwrap().iter().map(|a| a["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let options = ["--phase", "one", "--set", "agent.a.env={WHO=\"me\"}", "-j", "3"];
+    repo.run(&session("exit 1"), &options).expect(1);
+    assert!(!repo.ask(&["timeline"]).contains("two"), "nothing is said of a phase without agents");
+    let typo = retry(&["aa"]).expect(2).stderr;
+    assert!(typo.contains("there is no agent `aa`") && !typo.contains("--only"), "{typo}");
+    assert!(retry(&["b"]).expect(4).stderr.contains("was not selected for it"));
+    repo.session(&session("echo $WHO; exit 1"));
+    assert_eq!(ids(&retry(&["--format", "json", "--id", "a"]).expect(1)), ["a"]);
+    assert_eq!(repo.ask(&["logs", "a"]).trim(), "me");
+    // What is set last counts, for later retries as well.
+    retry(&["--set", "agent.a.env={WHO=\"you\"}", "-j", "2"]).expect(1);
+    repo.session(&session("echo $WHO > a"));
+    let last = retry(&["--format", "json"]).expect(0);
+    assert_eq!(ids(&last), ["a"]);
+    let plan = repo.path().join(".git/supervise/runs").join(last.json()["run"].as_str().unwrap()).join("plan.json");
+    let plan: serde_json::Value = serde_json::from_slice(&std::fs::read(plan).unwrap()).unwrap();
+    assert_eq!(plan["plan"]["max_concurrent"], 2, "{plan:#}");
+    assert_eq!(repo.read("a"), "you\n");
+    assert!(retry(&[]).expect(4).stderr.contains("completed"), "none is left");
+    assert!(retry(&["aa"]).expect(2).stderr.contains("there is no agent `aa`"), "though none is left");
+    repo.session(&session("true").replace("one", "first"));
+    let gone = retry(&[]).expect(2).stderr;
+    assert!(gone.starts_with("the run was begun with --phase=one "), "{gone}");
+}
+
 /// Twelve agents in two phases: edits, a new file, a removal, a verify command, a retry, one without a change.
 fn twelve() -> String {
     let mut session = "[session]\nname = \"twelve\"\nmax_concurrent = 4\ncheckpoint_interval = \"300ms\"\n".to_owned();
