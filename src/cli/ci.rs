@@ -66,6 +66,7 @@ fn text_of(failure: &Failure) -> String {
     match &failure.what {
         What::Report(report) => report.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         What::Session(errors) => diagnostic::errors(errors, diagnostic::Look::Plain),
+        What::Addition(errors) => diagnostic::not_added(errors, diagnostic::Look::Plain),
     }
 }
 

@@ -101,13 +101,15 @@ pub enum What {
     Report(miette::Report),
     /// All that is wrong with a session.
     Session(Box<SessionErrors>),
+    /// All that would be wrong with a session file if it were added to.
+    Addition(Box<SessionErrors>),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             What::Report(report) => report.fmt(f),
-            What::Session(errors) => errors.fmt(f),
+            What::Session(errors) | What::Addition(errors) => errors.fmt(f),
         }
     }
 }

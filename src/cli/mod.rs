@@ -183,6 +183,7 @@ pub fn main() -> ExitCode {
             match &failure.what {
                 What::Report(report) => anstream::eprintln!("{report:?}"),
                 What::Session(errors) => anstream::eprint!("{}", diagnostic::errors(errors.as_ref(), look())),
+                What::Addition(errors) => anstream::eprint!("{}", diagnostic::not_added(errors.as_ref(), look())),
             }
             failure.exit.into()
         }

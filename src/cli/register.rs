@@ -15,7 +15,7 @@ use super::check::analysis;
 use super::look::{Look, LookError, RunArg, pretty, print};
 use super::progress::{palette_for, report_width};
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
-use super::{Common, Exit, Failure, Format};
+use super::{Common, Exit, Failure, Format, What};
 use crate::control::{AskError, Rejection, RejectionKind, Reply, Request};
 use crate::core::ids::RunId;
 use crate::core::newcomer::{NewAgent, Work};
@@ -23,8 +23,8 @@ use crate::host::past::NoRun;
 use crate::render::check::{AddedDocument, Checked, added};
 use crate::render::join::Joined;
 use crate::render::text::printable;
-use crate::session::append::{append, id_of};
-use crate::session::{Loaded, Origin, load, read};
+use crate::session::append::{append, id_of, key_at};
+use crate::session::{Loaded, Origin, SessionErrors, load, read};
 
 /// Add an agent to the run that goes on, or to a session file
 ///
@@ -93,6 +93,9 @@ enum RegisterError {
     #[error("`{id}` cannot join run {run}: {}", printable(&.rejection.text))]
     #[diagnostic(help("{}", help(.rejection.kind)))]
     Refused { id: String, run: RunId, rejection: Rejection },
+    #[error("an agent cannot be added to standard input")]
+    #[diagnostic(help("nothing was added: name a file, `--into {DEFAULT_SESSION}`"))]
+    StandardInput,
     #[error("no id can be made of the name `{name}`")]
     #[diagnostic(help("give one with --id: letters, digits, `-`, `_`"))]
     NoId { name: String },
@@ -130,18 +133,38 @@ pub fn run(args: &RegisterArgs, common: &Common) -> Result<Exit, Failure> {
 
 fn into_file(args: &RegisterArgs, file: &Path, agent: &NewAgent, common: &Common) -> Result<Exit, Failure> {
     let named = origin(file);
-    let before = read(&named).map_err(Failure::session)?;
+    let Origin::File(path) = &named else {
+        return Err(Failure::new(Exit::Invalid, RegisterError::StandardInput));
+    };
+    let not_added = |errors| Failure { exit: Exit::Invalid, what: What::Addition(Box::new(errors)) };
+    let before = read(&named).map_err(not_added)?;
     let text = std::str::from_utf8(&before).ok().and_then(|text| append(text, agent).ok());
+    let same = |text: &String| before.iter().zip(text.as_bytes()).take_while(|(a, b)| a == b).count();
+    let from = text.as_ref().map_or(usize::MAX, same);
     // What is no TOML has its errors told by being loaded as it is.
     let after = text.map_or(before, String::into_bytes);
     let options = SelectArgs::default().load_options(common, &named, &after);
-    let loaded = load(&named, &after, &options).map_err(Failure::session)?;
-    if let Origin::File(path) = &named {
-        let failed = |source| RegisterError::Write { path: path.clone(), source };
-        replace(path, &after).map_err(|source| Failure::new(Exit::Unusable, failed(source)))?;
-    }
+    let loaded = load(&named, &after, &options).map_err(|errors| not_added(by_option(errors, args, from)))?;
+    let failed = |source| RegisterError::Write { path: path.clone(), source };
+    replace(path, &after).map_err(|source| Failure::new(Exit::Unusable, failed(source)))?;
     print(told(args, file, &agent.id, &loaded));
     Ok(Exit::Success)
+}
+
+/// Problems with what was to be added, from this byte on, are those of the options: no line of the file has them.
+fn by_option(mut errors: SessionErrors, args: &RegisterArgs, from: usize) -> SessionErrors {
+    let text = errors.source.text().to_owned();
+    for problem in &mut errors.problems {
+        let Some(at) = problem.span.as_ref().map(|span| span.start).filter(|at| *at >= from) else { continue };
+        problem.file = match key_at(&text, from, at).as_deref() {
+            Some("command") => "COMMAND".to_owned(),
+            Some("id") if args.id.is_some() => "--id".to_owned(),
+            Some("id") | None => "--name".to_owned(),
+            Some(key) => format!("--{}", key.replace('_', "-")),
+        };
+        (problem.line, problem.column, problem.span) = (None, None, None);
+    }
+    errors
 }
 
 fn into_run(args: &RegisterArgs, agent: NewAgent, common: &Common) -> Result<Exit, Failure> {

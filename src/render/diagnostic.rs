@@ -10,7 +10,7 @@ use miette::{
     SourceSpan, SpanContents,
 };
 
-use crate::render::text::printable;
+use crate::render::text::{plural, printable};
 use crate::session::problem::MAX_PROBLEMS;
 use crate::session::{Problem, SessionErrors, Severity, SourceText};
 
@@ -32,21 +32,34 @@ pub enum Look {
 /// All that is wrong, and what to do about it.
 #[must_use]
 pub fn errors(errors: &SessionErrors, look: Look) -> String {
+    let mut out = listed(errors, look);
+    let name = printable(errors.source.name());
+    let _ = if errors.nothing_selected() {
+        writeln!(out, "nothing was started; `supervise check` lists the agents of {name}")
+    } else {
+        let count = plural(errors.count(), "error", "errors");
+        writeln!(out, "{count} in {name}, nothing was started; correct them, then run `supervise check` again")
+    };
+    out
+}
+
+/// The same of a file that was to be added to.
+#[must_use]
+pub fn not_added(errors: &SessionErrors, look: Look) -> String {
+    let mut out = listed(errors, look);
+    let (count, name) = (plural(errors.count(), "error", "errors"), printable(errors.source.name()));
+    let _ = writeln!(out, "{count}, nothing was added to {name}; correct them, then run `supervise register` again");
+    out
+}
+
+fn listed(errors: &SessionErrors, look: Look) -> String {
     let mut out = problems(&errors.problems, &errors.source, look);
-    let count = errors.count();
     let shown = errors.problems.len().min(MAX_SHOWN);
     let hidden = errors.problems.len() - shown + errors.more;
     if hidden > 0 {
         let least = if errors.problems.len() >= MAX_PROBLEMS { "at least " } else { "" };
         let _ = writeln!(out, "… and {least}{hidden} more");
     }
-    let name = printable(errors.source.name());
-    let _ = if errors.nothing_selected() {
-        writeln!(out, "nothing was started; `supervise check` lists the agents of {name}")
-    } else {
-        let noun = if count == 1 { "error" } else { "errors" };
-        writeln!(out, "{count} {noun} in {name}, nothing was started; correct them, then run `supervise check` again")
-    };
     out
 }
 

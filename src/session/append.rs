@@ -4,13 +4,26 @@
 //!
 //! Deliberately absent: whether the session is a good one with it, which loading tells.
 
-use toml_edit::{Array, DocumentMut, Item, Table, TomlError, value};
+use toml::de::DeTable;
+use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TomlError, Value, value};
 
 use crate::core::newcomer::{NewAgent, Work};
 
 /// The text with the agent at its end. Fails where the text is no TOML.
 pub fn append(text: &str, agent: &NewAgent) -> Result<String, TomlError> {
     append_table(text, table(agent))
+}
+
+/// The key of the last agent of such a text in whose value, or name, this place is; `None`: it is in no agent's, or
+/// in that of one that stands before `from`.
+#[must_use]
+pub fn key_at(text: &str, from: usize, at: usize) -> Option<String> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let last = document.get_ref().get("agent")?.get_ref().as_array()?.iter().next_back()?;
+    let keys = last.get_ref().as_table()?.iter();
+    let holds = |span: std::ops::Range<usize>| span.contains(&at) || span.start == at;
+    let mut found = keys.filter(|(key, value)| holds(key.span()) || holds(value.span()));
+    found.next().filter(|(key, _)| key.span().start >= from).map(|(key, _)| key.get_ref().to_string())
 }
 
 /// The agent as a section by itself.
@@ -28,9 +41,9 @@ pub fn append_section(text: &str, section: &str) -> Result<String, TomlError> {
 
 fn append_table(text: &str, table: Table) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
-    if let Some(Item::Value(toml_edit::Value::Array(agents))) = document.get_mut("agent") {
+    if let Some(Item::Value(Value::Array(agents))) = document.get_mut("agent") {
         // `agent = [{ … }]`: a section of its own would be a second `agent`.
-        agents.push(table.into_inline_table());
+        push(agents, table.into_inline_table());
         return Ok(document.to_string());
     }
     let block = block(table);
@@ -47,6 +60,32 @@ fn append_table(text: &str, table: Table) -> Result<String, TomlError> {
     }
     out.push_str(block.trim_start());
     Ok(out)
+}
+
+/// Puts an agent at the end of the list. Where each stands on a line of its own it gets one too, and the comment
+/// behind the last one stays there.
+fn push(agents: &mut Array, agent: InlineTable) {
+    let tail = agents.trailing().as_str().unwrap_or_default().to_owned();
+    let indent = agents.iter().last().and_then(|last| last.decor().prefix()?.as_str()).unwrap_or_default();
+    let indent = indent.rfind('\n').map(|at| indent[at..].to_owned());
+    let mut agent = Value::InlineTable(agent);
+    let Some(indent) = indent else {
+        agents.push(agent);
+        return;
+    };
+    // What is behind the last one, without a comma before it or with one, comes before the new one's line.
+    let behind = agents.iter_mut().last().map(|last| {
+        let suffix = last.decor().suffix().and_then(RawString::as_str).unwrap_or_default().to_owned();
+        last.decor_mut().set_suffix("");
+        suffix
+    });
+    let behind = [behind.unwrap_or_default(), tail].concat();
+    let (comments, close) = behind.split_at(behind.rfind('\n').unwrap_or(behind.len()));
+    agent.decor_mut().set_prefix(format!("{}{indent}", comments.trim_end()));
+    agent.decor_mut().set_suffix("");
+    agents.push_formatted(agent);
+    agents.set_trailing(close);
+    agents.set_trailing_comma(!close.is_empty());
 }
 
 fn block(mut table: Table) -> String {
@@ -144,6 +183,34 @@ mod tests {
         assert_eq!(read["agent"].as_array().unwrap().len(), 2);
         assert!(after.starts_with("agent = [{ id = \"a\", prompt = \"p\" }") && after.contains("# all"), "{after}");
         assert!(append("[[agent", &agent()).is_err());
+    }
+
+    #[test]
+    fn in_a_list_of_lines_it_has_a_line_and_comments_stay_where_they_were() {
+        for (before, after) in [
+            (
+                "agent = [\n  { id = \"a\" }, # first\n  { id = \"b\" } # last\n]\n",
+                "# first\n  { id = \"b\" }, # last\n  { id",
+            ),
+            ("agent = [\n  { id = \"b\" }, # last\n  # and more\n]\n", "{ id = \"b\" }, # last\n  # and more\n  { id"),
+        ] {
+            let text = append(before, &agent()).unwrap();
+            assert!(text.contains(after) && text.ends_with("] },\n]\n"), "{text}");
+            let read: toml::Table = text.parse().unwrap();
+            assert_eq!(read["agent"].as_array().unwrap().last().unwrap()["id"].as_str(), Some("docs"));
+        }
+    }
+
+    #[test]
+    fn a_place_in_what_was_added_is_one_of_its_keys() {
+        for before in ["[[agent]]\nid = \"a\"\nfiles = [\"f\"]\n", "agent = [{ id = \"a\", files = [\"f\"] }]"] {
+            let after = append(before, &agent()).unwrap();
+            let at = |text: &str| key_at(&after, before.rfind(']').unwrap(), after.rfind(text).unwrap());
+            assert_eq!(at("\"docs/**\"").as_deref(), Some("files"));
+            assert_eq!(at("\"docs\"").as_deref(), Some("id"));
+            assert_eq!(at("{{id}}").as_deref(), Some("prompt"));
+            assert_eq!((at("\"a\""), at("\"f\"")), (None, None));
+        }
     }
 
     #[test]

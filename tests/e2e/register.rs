@@ -61,12 +61,27 @@ fn a_session_that_would_be_invalid_stays_as_it_was() {
         (&["--into", "none.toml", "--name", "x", "--", "true"], 2, "unreadable"),
         (&["--into", "supervise.toml", "--name", "!", "--", "true"], 2, "no id can be made"),
         (&["--name", "x", "--", "true"], 2, "no run goes on that it could join"),
+        (&["--into", "-", "--name", "x", "--", "true"], 2, "an agent cannot be added to standard input"),
         (&["--into", "supervise.toml", "--name", "x"], 2, "required"),
         (&["--into", "supervise.toml", "--name", "x", "--priority", "6", "--", "true"], 2, "6 is not in 1..=5"),
     ] {
         let refused = register(&repo, words).expect(code);
         assert!(refused.stderr.contains(said), "{words:?}: {}", refused.stderr);
     }
+    for (words, place) in [
+        (&["--name", "api", "--", "true"][..], "--name: error[duplicate_id]"),
+        (&["--name", "x", "--id", "api", "--", "true"], "--id: error[duplicate_id]"),
+        (&["--name", "x", "--files", "ok", "../x", "--", "true"], "--files: error[bad_pattern]"),
+        (&["--name", "x", "--depends-on", "apj", "--", "true"], "--depends-on: error[unknown_dependency]"),
+        (&["--name", "x", "--phase", "p", "--prompt", "id = 1"], "--phase: error"),
+    ] {
+        let said = register(&repo, &[&["--into", "supervise.toml"], words].concat()).expect(2).stderr;
+        assert!(said.starts_with(place), "{said}");
+        let end = "1 error, nothing was added to supervise.toml; correct them, then run `supervise register` again\n";
+        assert!(said.ends_with(end), "{said}");
+    }
+    let broken = register(&repo, &["--into", "broken.toml", "--name", "x", "--", "true"]).stderr;
+    assert!(broken.starts_with("broken.toml:1:"), "{broken}");
     assert_eq!(repo.read("supervise.toml"), SESSION);
     assert_eq!(repo.status(), "");
 }
