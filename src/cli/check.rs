@@ -26,6 +26,7 @@ const UNLIMITED: usize = usize::MAX;
 
 /// Validate a session; show its order, contested patterns and duplicate agents
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct CheckArgs {
     /// The session file, or an orchestrator.json; `-` is standard input
     #[arg(value_name = "SESSION", default_value = DEFAULT_SESSION)]
@@ -48,6 +49,14 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  supervise check
+  supervise check batch.toml --only 'docs-*' --resolved
+  supervise check --prompt api
+  supervise check --suggest 2026
+  supervise check orchestrator.json --convert > supervise.toml";
 
 /// What goes to standard output and to standard error, and the code to end with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,7 +29,12 @@ const STORY: &[(&str, State)] = &[
 
 /// Show a run: four scripted agents in a scratch repository
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct DemoArgs {}
+
+const AFTER_HELP: &str = "\
+Example:
+  supervise demo";
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum DemoError {

@@ -13,11 +13,17 @@ use crate::render::text::{pad, printable};
 
 /// Tell what this machine allows
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct DoctorArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  supervise doctor
+  supervise doctor --format json";
 
 /// Exits with 0 when everything that is needed is there, else with 3.
 pub fn run(args: &DoctorArgs, common: &Common) -> Result<Exit, Failure> {

@@ -16,6 +16,7 @@ pub const DEFAULT_NAME: &str = "supervise.toml";
 
 /// Write a commented session file to start from
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct InitArgs {
     /// Where to write it
     #[arg(value_name = "FILE", default_value = DEFAULT_NAME)]
@@ -24,6 +25,11 @@ pub struct InitArgs {
     #[arg(long)]
     pub force: bool,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  supervise init
+  supervise init nightly.toml";
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum InitError {

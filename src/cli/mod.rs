@@ -245,6 +245,25 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[test]
+    fn every_command_has_an_example_of_itself() {
+        let mut left = vec![(String::from("supervise"), Cli::command())];
+        let mut seen = 0;
+        while let Some((words, command)) = left.pop() {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                left.push((format!("{words} {}", sub.get_name()), sub.clone()));
+            }
+            if words == "supervise" {
+                continue;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let mut lines = help.lines().filter(|line| line.starts_with("  "));
+            assert!(lines.any(|line| line.contains(&words)), "`{words} --help` has no example");
+            seen += 1;
+        }
+        assert!(seen > 30, "only {seen} commands");
+    }
+
     fn check(words: &[&str], expected: &[&str]) {
         let words = words.iter().map(OsString::from).collect();
         assert_eq!(with_verb(words), expected.iter().map(OsString::from).collect::<Vec<_>>());

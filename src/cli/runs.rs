@@ -34,6 +34,7 @@ enum Verb {
 
 /// List all runs: session, time, state, agents, size, kept work
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = LIST_HELP)]
 struct ListArgs {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
@@ -42,6 +43,7 @@ struct ListArgs {
 
 /// Remove the journals and logs of old runs
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = PRUNE_HELP)]
 struct PruneArgs {
     /// Those that ended so long ago [default: 30d, without --keep]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -59,6 +61,16 @@ struct PruneArgs {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
+
+const LIST_HELP: &str = "\
+Examples:
+  supervise runs list
+  supervise runs list --format json";
+
+const PRUNE_HELP: &str = "\
+Examples:
+  supervise runs prune --dry-run
+  supervise runs prune --keep 10";
 
 const AFTER_HELP: &str = "\
 The newest run stays, and so does one that goes on. With both --older-than and --keep, what

@@ -49,6 +49,7 @@ enum Verb {
 
 /// List kept work: of which attempt, why it is not committed, how much it is
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = LIST_HELP)]
 struct ListArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
@@ -57,6 +58,7 @@ struct ListArgs {
 
 /// Print the changes, as `git diff` does
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = SHOW_HELP)]
 struct ShowArgs {
     /// ID, ID/ATTEMPT or RUN/ID/ATTEMPT
     #[arg(value_name = "WORK")]
@@ -71,6 +73,7 @@ struct ShowArgs {
 
 /// Put the changes into the working tree, uncommitted
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = APPLY_HELP)]
 struct ApplyArgs {
     /// ID, ID/ATTEMPT or RUN/ID/ATTEMPT
     #[arg(value_name = "WORK")]
@@ -82,6 +85,7 @@ struct ApplyArgs {
 
 /// Let go of kept work
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = DROP_HELP)]
 struct DropArgs {
     /// ID, ID/ATTEMPT or RUN/ID/ATTEMPT
     #[arg(value_name = "WORK", required_unless_present_any = ["all", "older_than"])]
@@ -105,6 +109,25 @@ Examples:
   supervise salvage list
   supervise salvage show api --stat
   supervise salvage apply api/2
+  supervise salvage drop --older-than 30d";
+
+const LIST_HELP: &str = "\
+Examples:
+  supervise salvage list
+  supervise salvage list --format json";
+
+const SHOW_HELP: &str = "\
+Examples:
+  supervise salvage show api
+  supervise salvage show api/2 --stat";
+
+const APPLY_HELP: &str = "\
+Example:
+  supervise salvage apply api/2 && git diff";
+
+const DROP_HELP: &str = "\
+Examples:
+  supervise salvage drop api/1 docs
   supervise salvage drop --older-than 30d";
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

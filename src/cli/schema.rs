@@ -7,7 +7,12 @@ use crate::session::schema::schema;
 
 /// Print the JSON Schema of session files
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct SchemaArgs {}
+
+const AFTER_HELP: &str = "\
+Example:
+  supervise schema > supervise.schema.json";
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("cannot print the schema")]
