@@ -7,6 +7,7 @@ mod ci;
 mod clocks;
 mod codex;
 mod codex_gate;
+mod deaths;
 mod dry_run;
 mod examples;
 mod gate;

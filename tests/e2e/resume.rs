@@ -1,9 +1,7 @@
-//! A run goes on under another supervisor: after a crash anywhere, and after Ctrl-C.
+//! A run goes on under another supervisor: after a crash, and after Ctrl-C. (Crashes anywhere: `deaths`.)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::support::{Ended, TestRepo, eventually, finish, run_dir, signal, text};
@@ -56,7 +54,7 @@ fn finish_killed(child: std::process::Child) -> Option<i32> {
     wait.recv_timeout(PATIENCE).unwrap().unwrap().status.signal()
 }
 
-fn resume(repo: &TestRepo, args: &[&str]) -> Ended {
+pub(super) fn resume(repo: &TestRepo, args: &[&str]) -> Ended {
     Ended::of(&repo.supervise().arg("resume").args(args).output().unwrap())
 }
 
@@ -339,132 +337,4 @@ fn a_retry_keeps_to_the_selection_and_the_settings_of_the_run() {
     repo.session(&session("true").replace("one", "first"));
     let gone = retry(&[]).expect(2).stderr;
     assert!(gone.starts_with("the run was begun with --phase=one "), "{gone}");
-}
-
-/// Twelve agents in two phases: edits, a new file, a removal, a verify command, a retry, one without a change.
-fn twelve() -> String {
-    let mut session = "[session]\nname = \"twelve\"\nmax_concurrent = 4\ncheckpoint_interval = \"300ms\"\n".to_owned();
-    session += "[[phase]]\nname = \"one\"\n[[phase]]\nname = \"two\"\n";
-    let mut agent = |id: &str, phase: &str, more: &str, script: &str| {
-        session += &format!(
-            "[[agent]]\nid = {id:?}\nphase = {phase:?}\nfiles = [\"{id}\"]\n{more}\ncommand = [\"sh\", \"-c\", {script:?}]\n"
-        );
-    };
-    for n in 1..=4 {
-        agent(&format!("edit{n}"), "one", "", &format!("echo agent >> edit{n}"));
-    }
-    agent("makes", "one", "", "mkdir -p makes/deep && echo new > makes/deep/file");
-    agent("removes", "one", "", "rm removes");
-    agent("verified", "one", "verify = \"grep -q agent verified\"", "echo agent >> verified");
-    agent("idle", "one", "", "true");
-    // Its first attempt leaves work that has to go.
-    let once = "echo $SUPERVISE_ATTEMPT > retried; mkdir once 2>/dev/null || true; test \"$SUPERVISE_ATTEMPT\" != 1 && echo done > retried";
-    agent("retried", "two", "retries = 9", once);
-    agent("waits", "two", "depends_on = [\"slow\"]", "echo agent >> waits");
-    agent("slow", "two", "", "echo begun >> slow; sleep 0.35; echo done >> slow");
-    agent("last", "two", "depends_on = [\"waits\"]", "echo agent >> last");
-    session
-}
-
-fn twelve_files() -> TestRepo {
-    let mut files: Vec<(String, &str)> = (1..=4).map(|n| (format!("edit{n}"), "1\n")).collect();
-    files.extend(["removes", "verified", "retried", "waits", "slow", "last"].map(|name| (name.to_owned(), "1\n")));
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
-    TestRepo::with(&files)
-}
-
-/// What a run leaves that has to be the same however often its supervisor died.
-fn outcome(repo: &TestRepo) -> (String, BTreeMap<String, Vec<String>>, String) {
-    let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
-    let commits = repo.subjects().into_iter().map(|subject| (subject.clone(), repo.files_of(&subject))).collect();
-    (tree, commits, repo.status())
-}
-
-/// Runs the twelve with a supervisor that dies at this point; `false`: it did not come to it.
-fn dies_at(point: usize, undisturbed: &(String, BTreeMap<String, Vec<String>>, String)) -> bool {
-    let repo = twelve_files();
-    let path = repo.session(&twelve());
-    let mut command = repo.supervise();
-    command.arg("run").arg(path).env("SUPERVISE_DIES_AT", point.to_string());
-    let output = command.output().unwrap();
-    let died = output.status.signal() == Some(9);
-    if died {
-        let came = how_far(&repo);
-        let (again, code) = match came {
-            Came::Nowhere => (repo.run(&twelve(), &[]), 0),
-            Came::On => (resume(&repo, &[]), 0),
-            Came::ToItsEnd => (resume(&repo, &[]), 3),
-        };
-        assert_eq!(again.code, Some(code), "died at {point}, {came:?}: {}\n{}", again.stdout, again.stderr);
-    } else {
-        Ended::of(&output).expect(0);
-    }
-    assert_eq!(outcome(&repo), *undisturbed, "died at {point}");
-    let mut ends = BTreeMap::<String, usize>::new();
-    let mut kept = BTreeSet::new();
-    for record in repo.records() {
-        match record["kind"].as_str() {
-            Some("agent_ended") => *ends.entry(record["agent"].as_str().unwrap().to_owned()).or_default() += 1,
-            Some("placed") => drop(kept.insert(record["commit"].as_str().unwrap().to_owned())),
-            _ => {}
-        }
-    }
-    assert_eq!((ends.len(), ends.values().max()), (12, Some(&1)), "died at {point}: each ends once: {ends:?}");
-    assert_eq!(kept.len(), repo.subjects().len(), "died at {point}: one commit each");
-    let salvage = repo.git(&["for-each-ref", "--format=%(objectname)", "refs/supervise/"]);
-    assert!(salvage.lines().all(|commit| !kept.contains(commit)), "died at {point}: kept and committed");
-    repo.assert_no_survivors();
-    died
-}
-
-/// How far a run came before its supervisor died.
-#[derive(Debug)]
-enum Came {
-    Nowhere,
-    On,
-    ToItsEnd,
-}
-
-fn how_far(repo: &TestRepo) -> Came {
-    let state = repo.path().join(".git/supervise");
-    let current = std::fs::read_to_string(state.join("current")).unwrap_or_default();
-    let journal = state.join("runs").join(current.trim()).join("journal.jsonl");
-    let text = if current.is_empty() { String::new() } else { std::fs::read_to_string(journal).unwrap_or_default() };
-    let has = |kind: &str| text.contains(&format!("\"kind\":\"{kind}\""));
-    match () {
-        () if has("run_ended") => Came::ToItsEnd,
-        () if has("run_opened") => Came::On,
-        () => Came::Nowhere,
-    }
-}
-
-/// `SUPERVISE_TEST_DEATHS=all` tries every point, else a spread of them.
-#[test]
-fn a_supervisor_that_dies_anywhere_leaves_a_run_that_goes_on_to_the_same_end() {
-    let repo = twelve_files();
-    repo.run(&twelve(), &[]).expect(0);
-    let undisturbed = outcome(&repo);
-    assert_eq!(undisturbed.2, "");
-    assert_eq!(undisturbed.1.len(), 11);
-    let all = std::env::var_os("SUPERVISE_TEST_DEATHS").is_some_and(|word| word == "all");
-    let points = (1_usize..).scan(1, |next, _| {
-        let point = *next;
-        *next += if all { 1 } else { 1 + point / 3 };
-        Some(point)
-    });
-    // Most of the time one waits for processes; a few at once.
-    let (points, last) = (Mutex::new(points), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..if all { 12 } else { 2 } {
-            scope.spawn(|| {
-                loop {
-                    let point = points.lock().unwrap().next().unwrap();
-                    if !dies_at(point, &undisturbed) {
-                        break last.fetch_max(point, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    assert!(last.load(Ordering::Relaxed) > 150, "only {last:?} points");
 }

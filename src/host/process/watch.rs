@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Activity, News, Orders, Shim, TreeKey, TreeNews, sweep};
 use crate::core::effect::Ending;
 use crate::core::reason::Exit;
+use crate::host::failpoint;
 use crate::shim::logs;
 use crate::shim::record::ExitRecord;
 use crate::shim::wire::{Frames, Order, Report};
@@ -85,7 +86,9 @@ impl Watcher {
                         while let Some(note) = self.orders.take_note() {
                             orders.extend(note.encode());
                         }
+                        failpoint::reach();
                         send(&mut self.socket, &orders).await;
+                        failpoint::reach();
                     }
                 }
                 order = self.orders.next() => send(&mut self.socket, &order.encode()).await,
