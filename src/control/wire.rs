@@ -91,7 +91,9 @@ const KINDS: [&str; 10] = [
     "subscribe",
 ];
 
+/// A key that is misspelt would be a claim that is not there.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NewAgentForm {
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -240,6 +242,9 @@ pub fn read_request(line: &[u8]) -> Result<Request, Rejection> {
             let how = Stop::ALL.into_iter().find(|known| known.as_str() == how);
             let how = how.ok_or_else(|| bad("stop: `how` is graceful, orderly or at_once".to_owned()))?;
             let agents = match (agents, all) {
+                (Some(ids), false) if ids.is_empty() => {
+                    return Err(bad("stop: `agents` names none; `all` means the whole run".to_owned()));
+                }
                 (Some(ids), false) => Some(ids.iter().map(|id| agent(id)).collect::<Result<_, _>>()?),
                 (None, true) => None,
                 _ => return Err(bad("stop: either `agents`, or `all`".to_owned())),

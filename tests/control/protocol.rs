@@ -47,6 +47,8 @@ fn requests_are_answered_and_everything_else_is_told_what_is_wrong() {
         (request(r#"{"kind":"release_locks"}"#), "bad_request"),
         (request(r#"{"kind":"release_locks","agent":"nobody"}"#), "unknown_agent"),
         (request(r#"{"kind":"stop","how":"orderly"}"#), "bad_request"),
+        (request(r#"{"kind":"stop","agents":[],"how":"orderly"}"#), "bad_request"),
+        (request(r#"{"kind":"register","agent":{"id":"x","command":["true"],"file":["f"]}}"#), "bad_request"),
         (request(r#"{"kind":"stop","agents":["nobody"],"how":"orderly"}"#), "unknown_agent"),
         (request(r#"{"kind":"complete","phase":"nowhere"}"#), "unknown_phase"),
         (request(r#"{"kind":"checkpoint","agent":"nobody"}"#), "unknown_agent"),

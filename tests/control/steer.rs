@@ -200,9 +200,10 @@ fn a_running_agent_is_granted_more() {
     assert!(taken.stderr.contains("docs has a lock on some of it"), "{}", taken.stderr);
     let wrong = supervise(&repo, &["grant", "api", "../x"]).expect(2);
     assert!(wrong.stderr.contains("is no pattern"), "{}", wrong.stderr);
+    assert_eq!(wrong.stderr.matches("`..`").count(), 1, "{}", wrong.stderr);
     let told = supervise(&repo, &["grant", "api", "lib/"]).expect(0).stdout;
     assert_eq!(told, "api may write lib/ too, from now on\n");
-    let json = supervise(&repo, &["grant", "last", "after", "--format", "json"]).expect(0).json();
+    let json = supervise(&repo, &["grant", "--id", "last", "after", "--format", "json"]).expect(0).json();
     assert_eq!((&json["agent"], &json["from"]), (&json!("last"), &json!("next_attempt")));
     let again = supervise(&repo, &["grant", "api", "lib/"]).expect(2);
     assert!(again.stderr.contains("api may write that already"), "{}", again.stderr);
