@@ -266,6 +266,9 @@ pub enum DenialReason {
     Deny,
     /// No claim of the agent matches.
     Undeclared,
+    /// No claim of the agent matches this directory, which it would make, remove, or change the mode or
+    /// times of.
+    Directory,
     /// Git ignores the file, and it was there before the run.
     ProtectedIgnored,
     /// Git ignores it, and `ignored` is `enforce`.

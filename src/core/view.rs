@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::call::RefusedPath;
+use super::call::{RefusedPath, Touch};
 use super::change::{Attribution, ObjectId};
 use super::conflict::{Analysis, Decider, Found, Recommendation, Resolution, Verification};
 use super::ids::{AgentId, Attempt, RunId, RunnerName};
@@ -131,6 +131,7 @@ pub struct LocksView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeniedView {
     pub path: RefusedPath,
+    pub touch: Touch,
     pub why: DenialReason,
 }
 

@@ -45,6 +45,7 @@ enum DenialReasonForm {
     Git,
     Deny,
     Undeclared,
+    Directory,
     ProtectedIgnored,
     IgnoredEnforced,
     Conflict {

@@ -288,6 +288,7 @@ pub fn denial_kind(why: &DenialReason) -> &'static str {
         DenialReason::Git => "git",
         DenialReason::Deny => "deny",
         DenialReason::Undeclared => "undeclared",
+        DenialReason::Directory => "directory",
         DenialReason::ProtectedIgnored => "protected_ignored",
         DenialReason::IgnoredEnforced => "ignored_enforced",
         DenialReason::Conflict { .. } => "conflict",
@@ -308,14 +309,23 @@ pub fn denial_text(why: &DenialReason) -> String {
         DenialReason::Git => "it belongs to git; only the supervisor commits".to_owned(),
         DenialReason::Deny => "the agent's `deny` matches it".to_owned(),
         DenialReason::Undeclared => "not declared; add it to `files` of this agent to allow it".to_owned(),
+        DenialReason::Directory => {
+            "a directory, not declared; add the files wanted beneath it to `files` of this agent".to_owned()
+        }
         DenialReason::ProtectedIgnored => {
             "git ignores it and it was there before the run; name it in `files` to allow it".to_owned()
         }
-        DenialReason::IgnoredEnforced => "git ignores it, and `ignored` is `enforce`".to_owned(),
-        DenialReason::Conflict { conflict, holder } => {
-            format!("locked by {holder} (conflict {conflict}); `on_conflict` or `depends_on` would order the two")
+        DenialReason::IgnoredEnforced => {
+            "git ignores it, and `ignored` is `enforce`; name it in `files` to allow it".to_owned()
         }
-        DenialReason::Reserved { by } => format!("{by} is first in line for it"),
+        DenialReason::Conflict { conflict, holder } => {
+            format!(
+                "locked by {holder} (conflict {conflict}); add it to `files` or `late` of this agent, or set `on_conflict`"
+            )
+        }
+        DenialReason::Reserved { by } => {
+            format!("{by} is first in line for it; add it to `files` or `late` of this agent to have its turn")
+        }
         DenialReason::Verify => "a verify command changes only what git ignores".to_owned(),
         DenialReason::Unresolved => "where it would write could not be found out".to_owned(),
         DenialReason::NoAnswer => "the supervisor did not answer in time".to_owned(),

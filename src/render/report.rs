@@ -1,7 +1,7 @@
 //! The report at the end of a run: what became of every agent, and what to do next.
 //!
 //! Invariant: the table fits the width it is given; every agent that did not complete is explained
-//! below it, with the commands that show its logs and its work. All commands named are `git`'s or
+//! below it, with the commands that show its logs and its work; advice is never cut. All commands named are `git`'s or
 //! exist in this version of `supervise`.
 
 use std::time::Duration;
@@ -16,12 +16,13 @@ use super::text::{count, duration, last_lines, pad, pad_left, plural, printable,
 use super::{Setting, work_name};
 use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
+use crate::core::claim::Lacking;
 use crate::core::conflict::Verification;
 use crate::core::ids::AttemptId;
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
-use crate::core::reason::{DenialReason, EndReason};
-use crate::core::view::{AgentView, DeniedView, RunState, RunView, Why};
+use crate::core::reason::EndReason;
+use crate::core::view::{AgentView, RunState, RunView, Why};
 
 /// The narrowest table that is made; narrower terminals wrap.
 const MIN_WIDTH: usize = 60;
@@ -200,21 +201,20 @@ impl Report<'_> {
 
     /// What was refused, and the pattern that would allow it.
     fn denied(&mut self, agent: &AgentView) {
-        let room = self.width.saturating_sub(14);
         for denied in agent.denied.iter().take(PATHS) {
             let text = format!("{}: {}", refused_path(&denied.path), denial_text(&denied.why));
-            self.detail("denied", &truncate(&text, room));
+            self.prose("denied", &text);
         }
         if agent.denied.len() > PATHS {
             self.detail("", &format!("… and {} more; `--format json` has all of them", agent.denied.len() - PATHS));
         }
-        let wanted =
-            |denied: &&DeniedView| matches!(denied.why, DenialReason::Undeclared | DenialReason::ProtectedIgnored);
-        let inside = |denied: &DeniedView| match &denied.path {
-            RefusedPath::Inside(path) => Some(format!("\"{path}\"")),
-            RefusedPath::Other(_) => None,
-        };
-        let patterns: Vec<String> = agent.denied.iter().filter(wanted).filter_map(inside).collect();
+        let mut lacking = Lacking::default();
+        for denied in &agent.denied {
+            if let RefusedPath::Inside(path) = &denied.path {
+                lacking.refused(path, denied.touch, &denied.why);
+            }
+        }
+        let patterns: Vec<String> = lacking.patterns().iter().map(|pattern| quoted(pattern)).collect();
         if !patterns.is_empty() {
             self.prose("add", &format!("to `files` of {}: {}", agent.id, some_of(&patterns, PATHS)));
         }
@@ -286,6 +286,11 @@ fn row(agent: &AgentView, now: Moment) -> [String; 6] {
         agent.commit.map_or_else(|| "-".to_owned(), |id| id.short()),
         tokens.unwrap_or_else(|| "-".to_owned()),
     ]
+}
+
+/// A pattern as a session file has it.
+fn quoted(pattern: &str) -> String {
+    printable(&toml::Value::String(pattern.to_owned()).to_string())
 }
 
 /// The cells of a row in their widths: numbers at the right, the rest at the left.

@@ -271,6 +271,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         denied(DenialReason::Git),
         denied(DenialReason::Deny),
         denied(DenialReason::Undeclared),
+        denied(DenialReason::Directory),
         denied(DenialReason::ProtectedIgnored),
         denied(DenialReason::IgnoredEnforced),
         denied(DenialReason::Conflict { conflict, holder: with() }),

@@ -1,11 +1,14 @@
 //! The report, for people and for CI.
 
+use supervise::core::call::{RefusedPath, Touch};
+use supervise::core::conflict::ConflictId;
 use supervise::core::moment::Moment;
-use supervise::core::view::RunView;
+use supervise::core::reason::DenialReason;
+use supervise::core::view::{DeniedView, RunView};
 use supervise::render::junit;
 
-use super::Shown;
 use super::views::{ci_view, gated_view, view};
+use super::{Shown, agent, path};
 
 #[test]
 fn the_report_tells_what_became_of_every_agent() {
@@ -15,6 +18,25 @@ fn the_report_tells_what_became_of_every_agent() {
 #[test]
 fn the_report_tells_what_was_refused_and_who_met_whom() {
     insta::assert_snapshot!(Shown::ended(gated_view()).report(80));
+}
+
+#[test]
+fn advice_is_whole_and_names_no_directory() {
+    let mut view = gated_view();
+    let denied = |text: &str, touch, why| DeniedView { path: RefusedPath::Inside(path(text)), touch, why };
+    let by = || agent("agent-1");
+    let many = (0..30).map(|n| denied(&format!("gen/{n}.rs"), Touch::Open, DenialReason::Undeclared));
+    view.agents[1].denied = vec![
+        denied("src", Touch::Change, DenialReason::Directory),
+        denied("lib", Touch::Change, DenialReason::Conflict { conflict: ConflictId(1), holder: by() }),
+        denied("lib/[id].ts", Touch::Open, DenialReason::Conflict { conflict: ConflictId(1), holder: by() }),
+        denied("next.rs", Touch::Open, DenialReason::Reserved { by: by() }),
+    ];
+    view.agents[1].denied.extend(many);
+    let text = Shown::ended(view).report(80);
+    let from = text.find("    denied").unwrap();
+    let to = text.find("\n\nCONFLICTS").unwrap();
+    insta::assert_snapshot!(&text[from..to]);
 }
 
 #[test]

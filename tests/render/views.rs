@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use supervise::core::agent::OnConflict;
-use supervise::core::call::RefusedPath;
+use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::change::Attribution;
 use supervise::core::conflict::{Analysis, ConflictId, Decider, Found, Lock, Recommendation, Resolution, Verification};
 use supervise::core::ids::{Attempt, RunnerName};
@@ -104,7 +104,7 @@ pub(crate) fn view() -> RunView {
 
 /// A run with the gate on, where agents met.
 pub(crate) fn gated_view() -> RunView {
-    let denied = |text: &str, why| DeniedView { path: RefusedPath::Inside(path(text)), why };
+    let denied = |text: &str, why| DeniedView { path: RefusedPath::Inside(path(text)), touch: Touch::Open, why };
     let mut kept = agent_view("agent-1", State::Completed);
     kept.attempt = Some(Attempt(1));
     kept.writes = vec![path("hops.py")];

@@ -113,6 +113,7 @@ fn of_denials() {
         DenialReason::Git,
         DenialReason::Deny,
         DenialReason::Undeclared,
+        DenialReason::Directory,
         DenialReason::ProtectedIgnored,
         DenialReason::IgnoredEnforced,
         DenialReason::Conflict { conflict: ConflictId(1), holder: agent("b") },

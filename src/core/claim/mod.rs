@@ -12,7 +12,7 @@ mod walk;
 
 pub use contested::{Contest, Contested, Limits, contested};
 pub use pattern::Pattern;
-pub use suggest::suggest;
+pub use suggest::Lacking;
 pub use syntax::{MAX_PATTERN, MAX_WILD, PatternError};
 
 use super::path::RepoPath;

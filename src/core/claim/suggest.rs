@@ -1,18 +1,75 @@
 //! Patterns for paths: what an agent should have declared, from what it wrote or tried to.
 //!
 //! Invariant: every path is matched by one of the patterns. Few paths of a directory are named one by
-//! one; many become one pattern, as narrow as their names allow.
+//! one; many become one pattern, as narrow as their names allow. What git ignores is always named, as
+//! no other pattern means it; a directory never is: that would lock all that lies in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::core::call::Touch;
 use crate::core::path::RepoPath;
+use crate::core::reason::DenialReason;
 
 /// From so many files of one directory on, a pattern stands for them.
 const MANY: usize = 5;
 
+/// Paths that an agent's claim lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    files: BTreeSet<RepoPath>,
+    ignored: BTreeSet<RepoPath>,
+}
+
+impl Lacking {
+    pub fn add(&mut self, file: RepoPath) {
+        self.files.insert(file);
+    }
+
+    /// Adds a refused path, where a claim on it would have let the call through.
+    pub fn refused(&mut self, path: &RepoPath, touch: Touch, why: &DenialReason) {
+        use DenialReason::{Conflict, IgnoredEnforced, ProtectedIgnored, Reserved, Undeclared};
+        // What changes may be the mode of a directory.
+        let of_directory = matches!(touch, Touch::MakeDirectory | Touch::RemoveDirectory | Touch::Change);
+        match why {
+            ProtectedIgnored | IgnoredEnforced => drop(self.ignored.insert(path.clone())),
+            Conflict { .. } | Reserved { .. } if of_directory => {}
+            Undeclared | Conflict { .. } | Reserved { .. } => self.add(path.clone()),
+            _ => {}
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &RepoPath> {
+        self.files.iter().chain(&self.ignored)
+    }
+
+    /// Without files that are in the claim after all. What git ignores was refused although a pattern may
+    /// match it.
+    pub fn without(&mut self, is_covered: impl Fn(&RepoPath) -> bool) {
+        self.files.retain(|path| !is_covered(path));
+    }
+
+    /// Names those one by one that git ignores.
+    pub fn name(&mut self, mut is_ignored: impl FnMut(&RepoPath) -> bool) {
+        let (ignored, files) = std::mem::take(&mut self.files).into_iter().partition(|path| is_ignored(path));
+        self.files = files;
+        self.ignored.extend::<BTreeSet<RepoPath>>(ignored);
+    }
+
+    /// Patterns for them.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<String> {
+        let above = |path: &RepoPath| std::iter::successors(path.parent(), RepoPath::parent);
+        let directories: BTreeSet<RepoPath> = self.iter().flat_map(above).collect();
+        let files = self.files.iter().filter(|path| !self.ignored.contains(*path) && !directories.contains(*path));
+        let mut patterns = suggest(&files.cloned().collect());
+        patterns.extend(self.ignored.iter().map(|path| literal(path.as_bytes())));
+        patterns
+    }
+}
+
 /// Patterns for `paths`, in their order.
-#[must_use]
-pub fn suggest(paths: &BTreeSet<RepoPath>) -> Vec<String> {
+fn suggest(paths: &BTreeSet<RepoPath>) -> Vec<String> {
     let mut by_directory: BTreeMap<Vec<u8>, Vec<&RepoPath>> = BTreeMap::new();
     for path in paths {
         let directory = path.parent().map(|parent| parent.as_bytes().to_vec()).unwrap_or_default();
@@ -65,6 +122,22 @@ mod tests {
         for path in &paths {
             assert!(patterns.iter().any(|pattern| pattern.matches(path)), "{path} is matched");
         }
+    }
+
+    #[test]
+    fn what_git_ignores_is_named_and_directories_are_not() {
+        let path = |text: &str| RepoPath::new(text.as_bytes()).unwrap();
+        let mut lacking = Lacking::default();
+        for name in ["a", "b", "c", "d", "e", "new", "new-er", "new/deep", "new/deep/x.rs"] {
+            lacking.add(path(name));
+        }
+        let by = || crate::core::ids::AgentId::new("you").unwrap();
+        lacking.refused(&path(".env"), Touch::Open, &DenialReason::ProtectedIgnored);
+        lacking.refused(&path("src"), Touch::Change, &DenialReason::Directory);
+        lacking.refused(&path("src"), Touch::Change, &DenialReason::Reserved { by: by() });
+        lacking.refused(&path("lib/a"), Touch::Open, &DenialReason::Reserved { by: by() });
+        lacking.refused(&path("lib/b"), Touch::Open, &DenialReason::Deny);
+        assert_eq!(lacking.patterns(), ["*", "lib/a", "new/deep/x.rs", ".env"]);
     }
 
     #[test]

@@ -293,11 +293,11 @@ impl Supervisor {
             return Some(EndReason::Leftovers { paths: leftovers });
         }
         let denied = &self.agents[case.seat].latest.denied;
-        let refused: BTreeSet<&RefusedPath> = denied.iter().map(|(path, _)| path).collect();
+        let refused: BTreeSet<&RefusedPath> = denied.keys().map(|(path, _)| path).collect();
         let paths = || refused.iter().take(MAX_PATHS_IN_REASON).map(|path| (*path).clone()).collect();
         let wrote_nothing = live.wrote.is_empty() && !case.writes.iter().any(|write| write.fate.commits());
         // `git diff` wants to refresh the index: who was refused nothing but git's files may only have looked.
-        if denied.iter().any(|(_, why)| *why != DenialReason::Git) && wrote_nothing {
+        if denied.keys().any(|(_, why)| *why != DenialReason::Git) && wrote_nothing {
             return Some(EndReason::AllDenied { paths: paths() });
         }
         if !denied.is_empty() && plan.on_denied == OnDenied::Fail {

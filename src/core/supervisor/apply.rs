@@ -174,8 +174,8 @@ impl Supervisor {
             Fact::Admitted { path, how: Admission::Ignored, .. } => {
                 self.made.insert(path.clone());
             }
-            Fact::Denied { path, why, .. } => {
-                self.agents[seat].latest.denied.insert((path.clone(), why.clone()));
+            Fact::Denied { path, touch, why, .. } => {
+                self.agents[seat].latest.denied.entry((path.clone(), why.clone())).or_insert(*touch);
             }
             Fact::EndIntended { .. } | Fact::Verified { .. } => self.timers.clear_watches(seat),
             Fact::Sampled { next, .. } => self.timers.set(Timer::Idle(seat), *next),

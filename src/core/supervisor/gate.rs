@@ -8,7 +8,7 @@ use super::closing::Case;
 use super::state::{Live, Stage};
 use super::{Step, Supervisor};
 use crate::core::agent::{AgentPlan, IgnoredPaths, OnUndeclared};
-use crate::core::call::{Answer, CallId, Grant, Refusal, RefusalReason, RefusedPath, Target, Touch};
+use crate::core::call::{Answer, CallId, Grant, Refusal, RefusalReason, RefusedPath, Target, There, Touch};
 use crate::core::claim::{Claim, Pattern};
 use crate::core::conflict::Lock;
 use crate::core::effect::{Effect, Ending, Part, Telling};
@@ -230,7 +230,7 @@ impl Supervisor {
         step: &mut Step,
     ) -> Answer {
         let known = &self.agents[case.seat].latest.denied;
-        let new = known.len() < MOST_DENIALS && !known.contains(&(path.clone(), why.clone()));
+        let new = known.len() < MOST_DENIALS && !known.contains_key(&(path.clone(), why.clone()));
         if new {
             let id = case.live.id.clone();
             let text = Telling::Denied { path: path.clone(), why: why.clone() };
@@ -253,6 +253,9 @@ impl Supervisor {
     ) -> Answer {
         let path = &target.path;
         let reason = match why {
+            Undeclared::NoClaim if is_directory(target.touch) || target.there == There::Directory => {
+                DenialReason::Directory
+            }
             Undeclared::NoClaim => DenialReason::Undeclared,
             Undeclared::Protected => DenialReason::ProtectedIgnored,
             Undeclared::Enforced => DenialReason::IgnoredEnforced,

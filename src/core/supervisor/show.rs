@@ -153,7 +153,7 @@ impl Supervisor {
             denied: latest
                 .denied
                 .iter()
-                .map(|(path, why)| DeniedView { path: path.clone(), why: why.clone() })
+                .map(|((path, why), touch)| DeniedView { path: path.clone(), touch: *touch, why: why.clone() })
                 .collect(),
             warned: latest.warned.iter().cloned().collect(),
             needs: latest.needs.clone(),

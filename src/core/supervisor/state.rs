@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::core::agent::Plan;
-use crate::core::call::RefusedPath;
+use crate::core::call::{RefusedPath, Touch};
 use crate::core::change::{Attribution, ObjectId};
 use crate::core::claim::Pattern;
 use crate::core::conflict::{Analysis, ConflictId, Decider, Found, Recommendation, Resolution, Verification};
@@ -172,7 +172,7 @@ pub(super) struct Latest {
     pub(super) ended_at: Option<Moment>,
     pub(super) exit: Option<Exit>,
     pub(super) writes: Vec<Write>,
-    pub(super) denied: BTreeSet<(RefusedPath, DenialReason)>,
+    pub(super) denied: BTreeMap<(RefusedPath, DenialReason), Touch>,
     pub(super) warned: BTreeSet<RepoPath>,
     pub(super) index_left: Vec<RepoPath>,
     pub(super) not_restored: Vec<RepoPath>,

@@ -242,10 +242,39 @@ fn deny_comes_first_and_directories_on_the_way_are_free() {
         denied.push((denial["path"].as_str().unwrap().to_owned(), denial["kind"].as_str().unwrap().to_owned()));
     }
     denied.sort();
-    let expected = [("new/deep/b.txt", "undeclared"), ("side", "undeclared"), ("src/Cargo.lock", "deny")];
+    let expected = [("new/deep/b.txt", "undeclared"), ("side", "directory"), ("src/Cargo.lock", "deny")];
     assert_eq!(denied, expected.map(|(path, kind)| (path.to_owned(), kind.to_owned())), "{}", ended.stderr);
     assert_eq!(repo.files_of("feat(a): a"), ["new/deep/er/n.txt", "src/a.txt"]);
     assert!(!repo.exists("side"));
+}
+
+/// Files that were left changed, and those that were refused; never a directory, nor what was gone by the end.
+#[test]
+fn what_a_claim_lacked_is_suggested() {
+    let script = "mkdir -p new/deep/er; echo n > new/deep/er/n.txt
+        echo tmp > src/sedX; echo b > src/a.txt~; mv src/sedX src/a.txt; rm src/a.txt~
+        try env 'echo x >> .env'; for f in 1 2 3 4 5; do try $f \"echo x > $f.txt\"; done
+        try odd \"echo y > 'lib/[x].txt'\"; try mode 'chmod 700 free'; try dir 'mkdir free/more'";
+    let check = |files: &[&str], more: &str, expected: &str| {
+        let odd = [("lib/[x].txt", "x\n"), ("free/f", "")];
+        let repo = TestRepo::with(&[FILES, &odd, &[("src/a.txt", "a\n")]].concat());
+        std::fs::write(repo.path().join(".env"), "secret\n").unwrap();
+        let ended = run(&repo, "", &[agent("a", files, script, more)]).expect(0);
+        let suggested = repo.ask(&["check", "--suggest", ended.json()["run"].as_str().unwrap()]);
+        assert!(suggested.ends_with(&format!("id = \"a\"\n{expected}\n")), "{suggested}");
+    };
+    check(
+        &["src/a.txt", "new/deep/er/n.txt"],
+        "late = [\"other/unused\"]",
+        "files = [\"src/a.txt\", \"new/deep/er/n.txt\", \"*.txt\", 'lib/\\[x\\].txt', \".env\"]\n\
+         # declared and not written: [\"other/unused\"]",
+    );
+    // What it was let write and left is another matter.
+    check(
+        &["src/a.txt"],
+        "on_undeclared = \"warn\"",
+        "files = [\"src/a.txt\", \"*.txt\", 'lib/\\[x\\].txt', \"new/deep/er/n.txt\", \".env\"]",
+    );
 }
 
 /// A verify command has no claims of its own.
