@@ -22,7 +22,7 @@ pub enum Attention {
     /// Agents of this runner wait for its provider.
     RateLimit { runner: RunnerName, until: Moment },
     /// The agent waits until these uncommitted changes are gone.
-    DirtyClaim { agent: AgentId, paths: Vec<RepoPath> },
+    DirtyClaim { agent: AgentId, paths: Vec<RepoPath>, more: usize },
     /// The agent has ended, and its last attempt was refused these.
     Denied { agent: AgentId, paths: Vec<RefusedPath> },
     /// The agent has ended and says that it needs more.
@@ -97,8 +97,8 @@ impl Lookout {
             Fact::RunnerPaused { runner, until } => {
                 return vec![Attention::RateLimit { runner: runner.clone(), until: *until }];
             }
-            Fact::AttemptReturned { id, dirty } if !dirty.is_empty() && self.dirty.insert(id.agent.clone()) => {
-                return vec![Attention::DirtyClaim { agent: id.agent.clone(), paths: dirty.clone() }];
+            Fact::AttemptReturned { id, dirty, more } if !dirty.is_empty() && self.dirty.insert(id.agent.clone()) => {
+                return vec![Attention::DirtyClaim { agent: id.agent.clone(), paths: dirty.clone(), more: *more }];
             }
             Fact::Trouble { id, what } => return trouble(&id.agent, what).into_iter().collect(),
             _ => {}
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_dirty_claim_is_said_once_however_often_it_is_looked_at() {
         let mut lookout = Lookout::default();
-        let dirty = Fact::AttemptReturned { id: id(1), dirty: vec![RepoPath::new(b"x").unwrap()] };
+        let dirty = Fact::AttemptReturned { id: id(1), dirty: vec![RepoPath::new(b"x").unwrap()], more: 0 };
         assert_eq!(lookout.follow(&dirty).len(), 1);
         assert_eq!(lookout.follow(&dirty), []);
         lookout.follow(&Fact::AttemptStarted { id: id(1), dirty: vec![] });

@@ -20,9 +20,9 @@ pub enum WaitReason {
     Locks { holders: Vec<AgentId> },
     /// An agent of higher rank has reserved overlapping locks. State BLOCKED.
     Reserved { by: AgentId },
-    /// Claimed paths have uncommitted changes. State BLOCKED. At most
-    /// [`MAX_PATHS_IN_REASON`] paths.
-    DirtyClaim { paths: Vec<RepoPath> },
+    /// Claimed paths have uncommitted changes. State BLOCKED. At most [`MAX_PATHS_IN_REASON`] paths, and how
+    /// many more there are; so wherever there is a `more`.
+    DirtyClaim { paths: Vec<RepoPath>, more: usize },
     /// All slots are taken.
     Slot,
     /// No more than these run at once: the limit on open files allows no more.
@@ -41,6 +41,14 @@ pub enum WaitReason {
 
 /// The most paths that a reason carries; a reason is for reading.
 pub const MAX_PATHS_IN_REASON: usize = 20;
+
+/// As many of these as a reason carries, and how many more there are.
+#[must_use]
+pub fn for_reading<T>(all: impl IntoIterator<Item = T>) -> (Vec<T>, usize) {
+    let mut all = all.into_iter();
+    let first = all.by_ref().take(MAX_PATHS_IN_REASON).collect();
+    (first, all.count())
+}
 
 /// Why an attempt (and, where it is not tried again, its agent) ended other than by completing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,16 +78,19 @@ pub enum EndReason {
     /// Claimed paths were dirty, and nothing else could run any more.
     DirtyClaim {
         paths: Vec<RepoPath>,
+        more: usize,
     },
     /// The branch was switched, reset or rewritten meanwhile.
     BranchMoved,
     /// Its paths changed between freezing and committing, or in the commits that came in meanwhile.
     ChangedUnderneath {
         paths: Vec<RepoPath>,
+        more: usize,
     },
     /// Paths that somebody outside the run may have written too.
     OutsideEdit {
         paths: Vec<RepoPath>,
+        more: usize,
     },
     /// Git could not do it (bounded text).
     Git {
@@ -102,14 +113,17 @@ pub enum EndReason {
     /// It left files beside its claim that it did not declare.
     Leftovers {
         paths: Vec<RepoPath>,
+        more: usize,
     },
     /// Every write was refused.
     AllDenied {
         paths: Vec<RefusedPath>,
+        more: usize,
     },
     /// Some writes were refused, and `on_denied` is `fail`.
     Denied {
         paths: Vec<RefusedPath>,
+        more: usize,
     },
 
     // TIMEOUT
@@ -242,13 +256,13 @@ pub enum AnewReason {
     /// The thread of the attempt before is not known, or could not be continued when that was tried.
     NoThread,
     /// These of its paths were committed since by somebody else.
-    HeadChanged { paths: Vec<RepoPath> },
+    HeadChanged { paths: Vec<RepoPath>, more: usize },
     /// At these of its paths is something that HEAD does not have.
-    Occupied { paths: Vec<RepoPath> },
+    Occupied { paths: Vec<RepoPath>, more: usize },
     /// Somebody else wrote these of its paths too, or they had uncommitted changes before it.
-    Mixed { paths: Vec<RepoPath> },
+    Mixed { paths: Vec<RepoPath>, more: usize },
     /// It had written these, which its claim does not match.
-    BeyondClaim { paths: Vec<RepoPath> },
+    BeyondClaim { paths: Vec<RepoPath>, more: usize },
     /// Another running agent has locked this one of its paths.
     Held { path: RepoPath, by: AgentId },
     /// Its work was not kept.

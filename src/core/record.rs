@@ -89,6 +89,8 @@ pub enum Fact {
     AttemptReturned {
         id: AttemptId,
         dirty: Vec<RepoPath>,
+        /// How many more of them there are.
+        more: usize,
     },
     /// The intent to launch. `dirty`: claimed paths that differed from git (allowed).
     AttemptStarted {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::wire::{Out, Wire, mirrored, via};
+use super::wire::{Out, Wire, is_zero, mirrored, via};
 use crate::core::agent::AgentPlan;
 use crate::core::call::{RefusedPath, Touch};
 use crate::core::change::{Attribution, Change, Entry, Mode, ObjectId};
@@ -101,6 +101,8 @@ enum FactForm {
         id: AttemptId,
         #[serde(with = "via")]
         dirty: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     AttemptStarted {
         #[serde(flatten, with = "via")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::wire::{Wire, mirrored, via};
+use super::wire::{Wire, is_zero, mirrored, via};
 use crate::core::call::RefusedPath;
 use crate::core::conflict::ConflictId;
 use crate::core::ids::{AgentId, RunnerName};
@@ -116,18 +116,26 @@ enum AnewReasonForm {
     HeadChanged {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     Occupied {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     Mixed {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     BeyondClaim {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     Held {
         #[serde(with = "via")]
@@ -164,15 +172,21 @@ enum EndReasonForm {
     DirtyClaim {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     BranchMoved,
     ChangedUnderneath {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     OutsideEdit {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     Git {
         error: String,
@@ -190,14 +204,20 @@ enum EndReasonForm {
     Leftovers {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     AllDenied {
         #[serde(with = "via")]
         paths: Vec<RefusedPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     Denied {
         #[serde(with = "via")]
         paths: Vec<RefusedPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     LockTimeout {
         #[serde(rename = "after_ms", with = "via")]
@@ -278,6 +298,8 @@ enum WaitReasonForm {
     DirtyClaim {
         #[serde(with = "via")]
         paths: Vec<RepoPath>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: usize,
     },
     Slot,
     OpenFiles {

@@ -40,6 +40,12 @@ pub(super) mod via {
     }
 }
 
+/// For a count that is left out where there is nothing to count.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+pub(super) fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// A borrowed core value as serde sees it.
 pub(super) struct Out<'a, T>(pub(super) &'a T);
 

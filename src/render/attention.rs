@@ -2,7 +2,7 @@
 
 use super::Setting;
 use super::reason::{refused_paths, trouble_text};
-use super::text::{plural, printable, some_of};
+use super::text::{plural, printable, some_of, some_of_more};
 use crate::core::attention::Attention;
 use crate::core::lifecycle::State;
 use crate::core::record::Trouble;
@@ -37,11 +37,12 @@ pub fn text(attention: &Attention, setting: &Setting) -> String {
                 setting.clock(*until)
             )
         }
-        Attention::DirtyClaim { agent, paths } => {
-            format!("{agent} waits for uncommitted changes in {}: commit or stash them", some_of(paths, SHOWN))
+        Attention::DirtyClaim { agent, paths, more } => {
+            let paths = some_of_more(paths, *more, SHOWN);
+            format!("{agent} waits for uncommitted changes in {paths}: commit or stash them")
         }
         Attention::Denied { agent, paths } => {
-            format!("{agent} was refused {}: supervise status {agent}", refused_paths(paths))
+            format!("{agent} was refused {}: supervise status {agent}", refused_paths(paths, 0))
         }
         Attention::Needs { agent, needs } => {
             let needs: Vec<String> = needs.iter().map(|need| format!("{} ({})", need.path, need.why)).collect();

@@ -4,11 +4,12 @@
 //! one line, starts in lower case and reads on after the state: `FAILED: exit code 1`.
 
 use super::Setting;
-use super::text::{duration, limit, path_text, printable, some_of};
+use super::text::{duration, limit, path_text, printable, some_of, some_of_more};
 use crate::core::call::RefusedPath;
 use crate::core::change::Attribution;
 use crate::core::effect::Telling;
 use crate::core::event::PlaceRefusal;
+use crate::core::path::RepoPath;
 use crate::core::reason::{AnewReason, BusyReason, DenialReason, EndReason, Exit, Interrupt, Limit, Quiet, WaitReason};
 use crate::core::record::{RequeueReason, Trouble};
 use crate::core::view::{AttemptEnd, Why};
@@ -43,7 +44,9 @@ pub fn wait_text(reason: &WaitReason, setting: &Setting) -> String {
         WaitReason::Dependencies { on } => format!("needs {}", some_of(on, AGENTS_SHOWN)),
         WaitReason::Locks { holders } => format!("locked by {}", some_of(holders, AGENTS_SHOWN)),
         WaitReason::Reserved { by } => format!("{by} is first in line for the same files"),
-        WaitReason::DirtyClaim { paths } => format!("uncommitted changes in {}", some_of(paths, PATHS_SHOWN)),
+        WaitReason::DirtyClaim { paths, more } => {
+            format!("uncommitted changes in {}", some_of_more(paths, *more, PATHS_SHOWN))
+        }
         WaitReason::Slot => "all slots are taken".to_owned(),
         WaitReason::OpenFiles { fit } => {
             format!("no more than {fit} at once fit the limit on open files (ulimit -n)")
@@ -76,14 +79,14 @@ pub fn anew_kind(reason: &AnewReason) -> &'static str {
 /// Why an attempt does not go on with the one before it.
 #[must_use]
 pub fn anew_text(reason: &AnewReason) -> String {
-    let some = |paths| some_of(paths, PATHS_SHOWN);
+    let some = |paths: &[RepoPath], more: usize| some_of_more(paths, more, PATHS_SHOWN);
     match reason {
         AnewReason::Runner => "its runner cannot continue".to_owned(),
         AnewReason::NoThread => "its thread is not known, or could not be continued".to_owned(),
-        AnewReason::HeadChanged { paths } => format!("committed by somebody else since: {}", some(paths)),
-        AnewReason::Occupied { paths } => format!("uncommitted changes in {}", some(paths)),
-        AnewReason::Mixed { paths } => format!("its work was not its alone: {}", some(paths)),
-        AnewReason::BeyondClaim { paths } => format!("its work reaches beyond its claim: {}", some(paths)),
+        AnewReason::HeadChanged { paths, more } => format!("committed by somebody else since: {}", some(paths, *more)),
+        AnewReason::Occupied { paths, more } => format!("uncommitted changes in {}", some(paths, *more)),
+        AnewReason::Mixed { paths, more } => format!("its work was not its alone: {}", some(paths, *more)),
+        AnewReason::BeyondClaim { paths, more } => format!("its work reaches beyond its claim: {}", some(paths, *more)),
         AnewReason::Held { path, by } => format!("{path} is locked by {by}"),
         AnewReason::NotKept => "its work could not be kept".to_owned(),
         AnewReason::Failed { error } => quoted("its work could not be put back", error),
@@ -140,13 +143,18 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::VerifyFailed { exit } => format!("verify failed with {}", exit_text(*exit)),
         EndReason::VerifyTimeout { after } => format!("verify took longer than {}", limit(*after)),
         EndReason::NoChanges => "changed nothing, and `expect_changes` is set".to_owned(),
-        EndReason::DirtyClaim { paths } => format!("uncommitted changes in {}", some_of(paths, PATHS_SHOWN)),
-        EndReason::BranchMoved => "the branch was switched, reset or rewritten meanwhile".to_owned(),
-        EndReason::ChangedUnderneath { paths } => {
-            format!("changed or committed by somebody else before its own commit: {}", some_of(paths, PATHS_SHOWN))
+        EndReason::DirtyClaim { paths, more } => {
+            format!("uncommitted changes in {}", some_of_more(paths, *more, PATHS_SHOWN))
         }
-        EndReason::OutsideEdit { paths } => {
-            format!("also written from outside the run: {}", some_of(paths, PATHS_SHOWN))
+        EndReason::BranchMoved => "the branch was switched, reset or rewritten meanwhile".to_owned(),
+        EndReason::ChangedUnderneath { paths, more } => {
+            format!(
+                "changed or committed by somebody else before its own commit: {}",
+                some_of_more(paths, *more, PATHS_SHOWN)
+            )
+        }
+        EndReason::OutsideEdit { paths, more } => {
+            format!("also written from outside the run: {}", some_of_more(paths, *more, PATHS_SHOWN))
         }
         EndReason::Git { error } => quoted("git could not do it", error),
         EndReason::Hook { error } => quoted("a commit hook refused", error),
@@ -156,13 +164,13 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
         EndReason::Busy { paths } => {
             format!("told to read again, and did not write afterwards: {}", some_of(paths, PATHS_SHOWN))
         }
-        EndReason::Leftovers { paths } => {
-            let paths = some_of(paths, PATHS_SHOWN);
+        EndReason::Leftovers { paths, more } => {
+            let paths = some_of_more(paths, *more, PATHS_SHOWN);
             format!("left files that it did not declare: {paths}; add them to `files`, or set `on_undeclared`")
         }
-        EndReason::AllDenied { paths } => format!("every write was refused: {}", refused_paths(paths)),
-        EndReason::Denied { paths } => {
-            format!("writes were refused, and `on_denied` is `fail`: {}", refused_paths(paths))
+        EndReason::AllDenied { paths, more } => format!("every write was refused: {}", refused_paths(paths, *more)),
+        EndReason::Denied { paths, more } => {
+            format!("writes were refused, and `on_denied` is `fail`: {}", refused_paths(paths, *more))
         }
         EndReason::LockTimeout { after } => {
             format!("showed no sign of life for {} while another agent waited for its lock", limit(*after))
@@ -364,8 +372,8 @@ pub fn refused_path(path: &RefusedPath) -> String {
     }
 }
 
-pub(super) fn refused_paths(paths: &[RefusedPath]) -> String {
-    some_of(&paths.iter().map(refused_path).collect::<Vec<_>>(), PATHS_SHOWN)
+pub(super) fn refused_paths(paths: &[RefusedPath], more: usize) -> String {
+    some_of_more(&paths.iter().map(refused_path).collect::<Vec<_>>(), more, PATHS_SHOWN)
 }
 
 #[must_use]

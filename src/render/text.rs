@@ -151,8 +151,14 @@ pub fn plural(n: usize, one: &str, many: &str) -> String {
 /// The first `max` of `items`, printable, with commas, and how many more there are.
 #[must_use]
 pub fn some_of<T: std::fmt::Display>(items: &[T], max: usize) -> String {
+    some_of_more(items, 0, max)
+}
+
+/// The same of a list of which `more` items were left out before.
+#[must_use]
+pub fn some_of_more<T: std::fmt::Display>(items: &[T], more: usize, max: usize) -> String {
     let shown: Vec<String> = items.iter().take(max).map(|item| printable(&item.to_string())).collect();
-    match items.len().saturating_sub(max) {
+    match items.len().saturating_sub(max).saturating_add(more) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -229,6 +235,7 @@ mod tests {
         assert_eq!(pad("漢", 4), "漢  ");
         assert_eq!(pad_left("7", 3), "  7");
         assert_eq!(some_of(&["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(some_of_more(&["a", "b", "c"], 10, 2), "a, b and 11 more");
         assert_eq!(last_lines("a\n\n\u{1b}[1mb\nc\n", 2), ["b", "c"]);
     }
 }

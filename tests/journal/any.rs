@@ -57,7 +57,7 @@ fn reasons() -> impl Strategy<Value = EndReason> {
         exits().prop_map(EndReason::Exit),
         any::<String>().prop_map(|message| EndReason::RunnerFailed { message }),
         millis().prop_map(|after| EndReason::Timeout { after }),
-        vec(paths(), 0..4).prop_map(|paths| EndReason::ChangedUnderneath { paths }),
+        vec(paths(), 0..4).prop_map(|paths| EndReason::ChangedUnderneath { paths, more: 0 }),
         agents().prop_map(|on| EndReason::DependencyFailed { on }),
         Just(EndReason::LimitReached(Limit::Failures)),
         vec(paths(), 0..4).prop_map(|paths| EndReason::Busy { paths }),
@@ -66,7 +66,7 @@ fn reasons() -> impl Strategy<Value = EndReason> {
             path,
             with
         }),
-        vec(refused_paths(), 0..4).prop_map(|paths| EndReason::AllDenied { paths }),
+        vec(refused_paths(), 0..4).prop_map(|paths| EndReason::AllDenied { paths, more: 0 }),
     ]
 }
 

@@ -34,6 +34,9 @@ fn words_that_were_added_are_written_like_this() {
     check(1, r#""resolution":"moot","by":"nobody""#);
     check(1, r#""outcome":{"kind":"unknown","error":"gone"}"#);
     check(1, r#""reason":{"kind":"open_files","fit":24}"#);
+    check(1, r#""reason":{"kind":"denied","paths":[],"more":22}"#);
+    check(1, r#""dirty":[{"bytes":"7372632fff6f64640a2e7273"}],"more":7"#);
+    check(2, r#""more":"#);
     check(1, r#""kind":"agent_registered","agent":"agent-9","plan":{"id":"agent-9","name":"nine "#);
 }
 

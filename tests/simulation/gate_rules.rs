@@ -8,7 +8,9 @@ use supervise::core::conflict::{Resolution, Wish};
 use supervise::core::event::Event;
 use supervise::core::ids::AgentId;
 use supervise::core::lifecycle::State;
+use supervise::core::reason::EndReason;
 use supervise::core::record::{Fact, Record};
+use supervise::core::view::Why;
 
 use super::calls::write;
 use super::plan::{Agent, Scenario, agent, scenario};
@@ -497,6 +499,16 @@ fn an_ignored_path_is_free_only_while_nobody_has_it_locked() {
             "10 conflict 1: Clean",
         ],
     );
+}
+
+#[test]
+fn a_reason_names_some_paths_and_counts_all() {
+    let calls: Vec<_> = (0..30).map(|n| write(1, &format!("z{n}"))).collect();
+    let world = World::new(scenario([agent("only").files(&["dir/f"]).calls(&calls)]).gated()).run();
+    let Why::Ends(EndReason::AllDenied { paths, more }) = &world.supervisor.view().unwrap().agents[0].why else {
+        panic!("every write was refused");
+    };
+    assert_eq!((paths.len(), *more), (20, 10));
 }
 
 #[test]

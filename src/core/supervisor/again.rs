@@ -15,7 +15,7 @@ use crate::core::effect::{Continuation, Effect, Ending, Part};
 use crate::core::event::ReturnRefusal;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
-use crate::core::reason::{AnewReason, EndReason, Exit, MAX_PATHS_IN_REASON};
+use crate::core::reason::{AnewReason, EndReason, Exit, for_reading};
 use crate::core::record::{Fact, Fate, Lockings, RequeueReason, Summary, Write};
 
 impl Supervisor {
@@ -57,22 +57,21 @@ impl Supervisor {
         }
         let claim = self.claim(&plan.id).unwrap_or_default();
         let claimed = |path: &RepoPath| claim.exclusive_matches(path) || claim.late_matches(path);
-        let some = |want: &dyn Fn(&Write) -> bool| -> Vec<RepoPath> {
-            let wanted = earlier.writes.iter().filter(|write| want(write)).map(|write| write.change.path.clone());
-            wanted.take(MAX_PATHS_IN_REASON).collect()
+        let some = |want: &dyn Fn(&Write) -> bool| {
+            for_reading(earlier.writes.iter().filter(|write| want(write)).map(|write| write.change.path.clone()))
         };
         // What it left beside its claim stays kept, and the reason for its end names it.
-        let mixed = some(&|write| match write.fate {
+        let (mixed, more) = some(&|write| match write.fate {
             Fate::Mixed | Fate::CommitMixed => true,
             Fate::SalvageOnly => claimed(&write.change.path),
             Fate::Commit | Fate::Leave => false,
         });
         if !mixed.is_empty() {
-            return Err(AnewReason::Mixed { paths: mixed });
+            return Err(AnewReason::Mixed { paths: mixed, more });
         }
-        let beyond = some(&|write| write.fate == Fate::Commit && !claimed(&write.change.path));
+        let (beyond, more) = some(&|write| write.fate == Fate::Commit && !claimed(&write.change.path));
         if !beyond.is_empty() {
-            return Err(AnewReason::BeyondClaim { paths: beyond });
+            return Err(AnewReason::BeyondClaim { paths: beyond, more });
         }
         let writes: Vec<&Write> = earlier.writes.iter().filter(|write| write.fate == Fate::Commit).collect();
         if let Some((path, by)) = writes.iter().find_map(|write| self.holder_of(seat, &write.change.path)) {
@@ -105,8 +104,14 @@ impl Supervisor {
             Err(ReturnRefusal::Stuck { error }) => {
                 return Self::cut_off(case, EndReason::Git { error: error.clone() }, step);
             }
-            Err(ReturnRefusal::HeadChanged { paths }) => AnewReason::HeadChanged { paths: for_reading(paths) },
-            Err(ReturnRefusal::Occupied { paths }) => AnewReason::Occupied { paths: for_reading(paths) },
+            Err(ReturnRefusal::HeadChanged { paths }) => {
+                let (paths, more) = for_reading(paths.iter().cloned());
+                AnewReason::HeadChanged { paths, more }
+            }
+            Err(ReturnRefusal::Occupied { paths }) => {
+                let (paths, more) = for_reading(paths.iter().cloned());
+                AnewReason::Occupied { paths, more }
+            }
             Err(ReturnRefusal::Failed { error }) => AnewReason::Failed { error: error.clone() },
         };
         begin_anew(case, earlier, why, step);
@@ -214,9 +219,4 @@ fn go_on(case: Case<'_>, earlier: &Earlier, step: &mut Step) {
 fn begin_anew(case: Case<'_>, earlier: &Earlier, why: AnewReason, step: &mut Step) {
     case.note(step, Fact::BegunAnew { id: case.live.id.clone(), from: earlier.attempt, why });
     spawn(case, None, step);
-}
-
-/// As many paths as a reason carries.
-pub(super) fn for_reading(paths: &[RepoPath]) -> Vec<RepoPath> {
-    paths.iter().take(MAX_PATHS_IN_REASON).cloned().collect()
 }

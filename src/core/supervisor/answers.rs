@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::again::for_reading;
 use super::closing::Case;
 use super::contest::part_of;
 use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
@@ -22,7 +21,7 @@ use crate::core::ids::{AgentId, AttemptId};
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
-use crate::core::reason::{DenialReason, EndReason, Exit, Interrupt, MAX_PATHS_IN_REASON, Quiet};
+use crate::core::reason::{DenialReason, EndReason, Exit, Interrupt, Quiet, for_reading};
 use crate::core::record::{Admission, Fact, Fate, ProcessId, RunOutcome, StopCause, Summary, Trouble, Write};
 use crate::core::steer::Stop;
 
@@ -164,7 +163,8 @@ impl Supervisor {
                 self.begin(case, step);
             }
             Preparation::Dirty { paths } => {
-                case.note(step, Fact::AttemptReturned { id, dirty: for_reading(paths) });
+                let (dirty, more) = for_reading(paths.iter().cloned());
+                case.note(step, Fact::AttemptReturned { id, dirty, more });
             }
             Preparation::Failed { error } => {
                 let reason = EndReason::Git { error: error.clone() };
@@ -275,33 +275,32 @@ impl Supervisor {
     fn shortfall(&self, case: Case<'_>) -> Option<EndReason> {
         let (live, plan) = (case.live, self.agent_plan(case.seat));
         let of = |want: &dyn Fn(&Write) -> bool| {
-            let wanted = case.writes.iter().filter(|write| want(write)).map(|write| write.change.path.clone());
-            wanted.take(MAX_PATHS_IN_REASON).collect::<Vec<_>>()
+            for_reading(case.writes.iter().filter(|write| want(write)).map(|write| write.change.path.clone()))
         };
-        let mixed = of(&|write| write.fate == Fate::Mixed);
+        let (mixed, more) = of(&|write| write.fate == Fate::Mixed);
         if !mixed.is_empty() {
-            return Some(EndReason::OutsideEdit { paths: mixed });
+            return Some(EndReason::OutsideEdit { paths: mixed, more });
         }
         if !live.busy.is_empty() {
             return Some(EndReason::Busy { paths: live.busy.iter().cloned().collect() });
         }
-        let leftovers = of(&|write| {
+        let (leftovers, more) = of(&|write| {
             let provisional = live.admitted.get(&write.change.path) == Some(&Admission::Provisional);
             provisional && write.fate == Fate::SalvageOnly && write.change.after.is_some()
         });
         if !leftovers.is_empty() {
-            return Some(EndReason::Leftovers { paths: leftovers });
+            return Some(EndReason::Leftovers { paths: leftovers, more });
         }
         let denied = &self.agents[case.seat].latest.denied;
         let refused: BTreeSet<&RefusedPath> = denied.keys().map(|(path, _)| path).collect();
-        let paths = || refused.iter().take(MAX_PATHS_IN_REASON).map(|path| (*path).clone()).collect();
+        let (paths, more) = for_reading(refused.into_iter().cloned());
         let wrote_nothing = live.wrote.is_empty() && !case.writes.iter().any(|write| write.fate.commits());
         // `git diff` wants to refresh the index: who was refused nothing but git's files may only have looked.
         if denied.keys().any(|(_, why)| *why != DenialReason::Git) && wrote_nothing {
-            return Some(EndReason::AllDenied { paths: paths() });
+            return Some(EndReason::AllDenied { paths, more });
         }
         if !denied.is_empty() && plan.on_denied == OnDenied::Fail {
-            return Some(EndReason::Denied { paths: paths() });
+            return Some(EndReason::Denied { paths, more });
         }
         let nothing = case.writes.iter().all(|write| write.fate == Fate::Leave);
         (plan.expect_changes && nothing).then_some(EndReason::NoChanges)
@@ -411,7 +410,10 @@ impl Supervisor {
                 EndReason::Git { error: format!("somebody else committed each of {MOST_PLACE_TRIES} times") }
             }
             PlaceRefusal::BranchMoved => EndReason::BranchMoved,
-            PlaceRefusal::ChangedUnderneath { paths } => EndReason::ChangedUnderneath { paths: for_reading(paths) },
+            PlaceRefusal::ChangedUnderneath { paths } => {
+                let (paths, more) = for_reading(paths.iter().cloned());
+                EndReason::ChangedUnderneath { paths, more }
+            }
             PlaceRefusal::Hook { error } => EndReason::Hook { error: error.clone() },
             PlaceRefusal::Git { error } => EndReason::Git { error: error.clone() },
         };

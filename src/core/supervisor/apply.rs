@@ -124,9 +124,9 @@ impl Supervisor {
     fn apply_live(&mut self, at: Moment, seat: Seat, fact: &Fact) {
         let before = self.agents[seat].state();
         match fact {
-            Fact::AttemptReturned { dirty, .. } => {
+            Fact::AttemptReturned { dirty, more, .. } => {
                 self.release(seat);
-                self.agents[seat].lifecycle = Lifecycle::Waiting(Wait::Clean { paths: dirty.clone() });
+                self.agents[seat].lifecycle = Lifecycle::Waiting(Wait::Clean { paths: dirty.clone(), more: *more });
                 self.agents[seat].noted = Noted::Waiting;
                 self.waiting.insert(seat);
                 self.dirty.insert(seat);

@@ -80,7 +80,7 @@ impl Supervisor {
             return Some(WaitReason::Dependencies { on: self.unmet(plan) });
         }
         match wait {
-            Wait::Clean { paths } => return Some(WaitReason::DirtyClaim { paths: paths.clone() }),
+            Wait::Clean { paths, more } => return Some(WaitReason::DirtyClaim { paths: paths.clone(), more: *more }),
             Wait::Backoff { until } => return Some(WaitReason::Backoff { until: *until }),
             Wait::Turn => {}
         }

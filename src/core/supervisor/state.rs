@@ -62,7 +62,7 @@ pub(super) enum Lifecycle {
 pub(super) enum Wait {
     Turn,
     Backoff { until: Moment },
-    Clean { paths: Vec<RepoPath> },
+    Clean { paths: Vec<RepoPath>, more: usize },
 }
 
 /// What the journal last said of a waiting agent.

@@ -185,8 +185,9 @@ impl Supervisor {
             return;
         }
         for &seat in &self.dirty {
-            if let Lifecycle::Waiting(Wait::Clean { paths }) = &self.agents[seat].lifecycle {
-                self.end_waiting_agent(now, seat, EndReason::DirtyClaim { paths: paths.clone() }, step);
+            if let Lifecycle::Waiting(Wait::Clean { paths, more }) = &self.agents[seat].lifecycle {
+                let reason = EndReason::DirtyClaim { paths: paths.clone(), more: *more };
+                self.end_waiting_agent(now, seat, reason, step);
             }
         }
     }
