@@ -3,6 +3,7 @@
 //! Invariant: everything shown anywhere (report, JSON, snapshot file) comes from a [`RunView`];
 //! nothing is remembered twice. Text and JSON are made of it in `render`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::call::{RefusedPath, Touch};
@@ -87,6 +88,14 @@ pub struct AgentView {
     pub usage: Option<Usage>,
 }
 
+impl AgentView {
+    /// How many paths it changed, committed or left in the tree.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.writes.iter().chain(&self.in_tree).collect::<BTreeSet<_>>().len()
+    }
+}
+
 /// The reason for the state that an agent is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -97,6 +106,10 @@ pub enum Why {
     Ends(EndReason),
     /// It completed and changed nothing.
     WithoutChanges,
+    /// It completed, and git ignores all that it changed.
+    OnlyIgnored,
+    /// It completed, and what it changed is in the tree only.
+    NothingCommitted,
 }
 
 /// How an attempt began that was to go on with an earlier one.

@@ -10,20 +10,22 @@ use std::collections::BTreeMap;
 
 use super::conflict;
 use super::reason::{
-    anew_text, busy_text, denial_text, end_text, interrupt_text, limit_text, refused_path, requeue_text, trouble_text,
-    wait_text,
+    ONLY_IGNORED, anew_text, busy_text, denial_text, end_text, interrupt_text, limit_text, refused_path, requeue_text,
+    trouble_text, wait_text,
 };
 use super::style::{Tone, of_state};
 use super::text::{duration, pad, path_text, plural, printable, some_of, truncate};
 use super::{Setting, attempt_reference};
-use crate::core::change::ObjectId;
+use crate::core::change::{Attribution, ObjectId};
 use crate::core::conflict::{ConflictId, Found, Recommendation};
 use crate::core::effect::Part;
 use crate::core::ids::{AgentId, Attempt, AttemptId, RunId};
 use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::reason::{EndReason, Interrupt, WaitReason};
-use crate::core::record::{Admission, Fact, Layers, Lockings, Record, RunOpened, RunOutcome, StopCause, Trouble};
+use crate::core::record::{
+    Admission, Fact, Fate, Layers, Lockings, Record, RunOpened, RunOutcome, StopCause, Trouble, Write,
+};
 use crate::core::steer::Stop;
 
 /// Columns of the agent's id; longer ids are cut.
@@ -49,6 +51,10 @@ struct Memory {
     attempt: Option<Attempt>,
     started: Option<Moment>,
     files: usize,
+    /// Changed, and not to be committed.
+    left: usize,
+    /// Where the branch was before its commit.
+    before: Option<ObjectId>,
     commit: Option<ObjectId>,
     index_left: usize,
     salvaged: bool,
@@ -120,13 +126,21 @@ impl EventLines {
                 self.agents.insert(id.agent.clone(), memory);
             }
             Fact::WriteSet { id, writes } => {
-                self.memory(id).files = writes.iter().filter(|w| w.fate.commits()).count();
+                let is_left = |w: &&Write| match w.fate {
+                    Fate::Leave => w.attribution != Attribution::Unknown,
+                    fate => !fate.commits() && !w.is_undone(),
+                };
+                let memory = self.memory(id);
+                memory.files = writes.iter().filter(|w| w.fate.commits()).count();
+                memory.left = writes.iter().filter(is_left).count();
             }
+            Fact::PlaceIntended { id, intent } => self.memory(id).before = intent.old,
             // What was frozen to be committed is kept as well when the attempt does not complete.
             Fact::Frozen { id, .. } => self.memory(id).salvaged = true,
             Fact::Placed { id, commit, index_left } => {
                 let memory = self.memory(id);
-                memory.commit = Some(*commit);
+                // Where git ignores all that it changed, the branch stays where it was.
+                memory.commit = Some(*commit).filter(|commit| memory.before != Some(*commit));
                 memory.index_left = index_left.len();
             }
             Fact::AgentEnded { state: State::Completed, .. } => self.completed += 1,
@@ -379,6 +393,10 @@ impl EventLines {
                 Some(commit) => {
                     let files = plural(memory.files, "file", "files");
                     parts.push(format!("{files}: {} show {}", self.setting.git, commit.short()));
+                }
+                None if memory.files > 0 => parts.push(ONLY_IGNORED.to_owned()),
+                None if memory.left > 0 => {
+                    parts.push(format!("nothing committed, {} left in the tree", plural(memory.left, "file", "files")));
                 }
                 None => parts.push("without changes".to_owned()),
             }

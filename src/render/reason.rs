@@ -16,6 +16,7 @@ use crate::core::view::{AttemptEnd, Why};
 
 const PATHS_SHOWN: usize = 3;
 const AGENTS_SHOWN: usize = 4;
+pub(super) const ONLY_IGNORED: &str = "changed only what git ignores; nothing was committed";
 /// Columns of a text from outside; logs have the whole.
 const MESSAGE: usize = 200;
 
@@ -219,6 +220,8 @@ pub fn why_kind(why: &Why) -> Option<&'static str> {
         Why::Waits(reason) => Some(wait_kind(reason)),
         Why::Ends(reason) => Some(end_kind(reason)),
         Why::WithoutChanges => Some("without_changes"),
+        Why::OnlyIgnored => Some("only_ignored"),
+        Why::NothingCommitted => Some("nothing_committed"),
     }
 }
 
@@ -229,6 +232,8 @@ pub fn why_text(why: &Why, setting: &Setting) -> Option<String> {
         Why::Waits(reason) => Some(wait_text(reason, setting)),
         Why::Ends(reason) => Some(end_text(reason, setting)),
         Why::WithoutChanges => Some("without changes".to_owned()),
+        Why::OnlyIgnored => Some(ONLY_IGNORED.to_owned()),
+        Why::NothingCommitted => Some("nothing of what it changed was committed".to_owned()),
     }
 }
 

@@ -282,7 +282,7 @@ fn row(agent: &AgentView, now: Moment) -> [String; 6] {
         agent.id.to_string(),
         agent.state.to_string(),
         took.map_or_else(|| "-".to_owned(), duration),
-        agent.writes.len().to_string(),
+        agent.files().to_string(),
         agent.commit.map_or_else(|| "-".to_owned(), |id| id.short()),
         tokens.unwrap_or_else(|| "-".to_owned()),
     ]

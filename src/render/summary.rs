@@ -45,7 +45,7 @@ pub fn markdown(view: &RunView, setting: &Setting, now: Moment) -> String {
 
 fn row(out: &mut String, agent: &AgentView, setting: &Setting, now: Moment) {
     let took = agent.started_at.map(|started| duration(agent.ended_at.unwrap_or(now).since(started)));
-    let files = if agent.writes.is_empty() { String::new() } else { agent.writes.len().to_string() };
+    let files = if agent.files() == 0 { String::new() } else { agent.files().to_string() };
     let commit = agent.commit.map(|commit| format!("`{}`", truncated(&commit.to_string()))).unwrap_or_default();
     let reason = why_text(&agent.why, setting).map(|text| plain(&truncate(&text, REASON))).unwrap_or_default();
     let cells =

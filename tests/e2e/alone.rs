@@ -30,6 +30,35 @@ fn who_is_caught_writing_anothers_file_is_ended_and_the_file_is_nobodys_alone() 
     repo.assert_no_survivors();
 }
 
+/// What it wrote has landed, so there is nothing to refuse, and nothing clean to begin anew on.
+#[test]
+fn policies_of_a_conflict_that_cannot_be_refused() {
+    for (policy, state, kind) in [("deny", "TERMINATED", "conflict"), ("wait", "FAILED", "dirty_claim")] {
+        let repo = TestRepo::with(&[("a.txt", "1\n"), ("b.txt", "1\n")]);
+        let owner =
+            sh("owner", "[\"a.txt\"]", "echo mine >> a.txt; until grep -q stray a.txt; do sleep 0.05; done", "");
+        let options = format!("grace = \"100ms\"\non_conflict = \"{policy}\"");
+        let stray = sh("stray", "[\"b.txt\"]", &HOLD.replace("FILE", "a.txt"), &options);
+        let ended = repo.run(&[owner, stray].concat(), &["--no-gate", "--format", "json"]).expect(1);
+        let stray = ended.agent("stray");
+        assert_eq!((&stray["state"], &stray["reason"]["kind"]), (&state.into(), &kind.into()), "{policy}: {stray:#}");
+        repo.assert_no_survivors();
+    }
+}
+
+/// Nothing of its own is committed, and what it left is told.
+#[test]
+fn who_leaves_only_what_nobody_declared_has_committed_nothing() {
+    let repo = TestRepo::with(&[("a.txt", "1\n"), ("b.txt", "1\n")]);
+    let script = HOLD.replace("FILE", "a.txt").replace("600", "2");
+    let session = sh("stray", "[\"b.txt\"]", &script, "on_undeclared = \"warn\"");
+    let ended = repo.run(&session, &["--no-gate", "--format", "json"]).expect(0);
+    let stray = ended.agent("stray");
+    assert_eq!((&stray["state"], &stray["reason"]["kind"]), (&"COMPLETED".into(), &"nothing_committed".into()));
+    assert_eq!(stray["in_tree"], serde_json::json!(["a.txt"]));
+    assert!(ended.stderr.contains("nothing committed, 1 file left in the tree"), "{}", ended.stderr);
+}
+
 #[test]
 fn who_is_caught_writing_what_nobody_declared_is_treated_as_its_policy_says() {
     for (policy, state, kind) in

@@ -2,9 +2,10 @@
 
 use supervise::core::call::{RefusedPath, Touch};
 use supervise::core::conflict::ConflictId;
+use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::reason::DenialReason;
-use supervise::core::view::{DeniedView, RunView};
+use supervise::core::view::{DeniedView, RunView, Why};
 use supervise::render::junit;
 
 use super::views::{ci_view, gated_view, view};
@@ -37,6 +38,20 @@ fn advice_is_whole_and_names_no_directory() {
     let from = text.find("    denied").unwrap();
     let to = text.find("\n\nCONFLICTS").unwrap();
     insta::assert_snapshot!(&text[from..to]);
+}
+
+#[test]
+fn what_is_left_in_the_tree_counts_as_changed() {
+    let mut view = gated_view();
+    view.conflicts.clear();
+    let left = &mut view.agents[1];
+    (left.state, left.why, left.denied) = (State::Completed, Why::NothingCommitted, vec![]);
+    left.in_tree = vec![path("hops.py")];
+    let text = Shown::ended(view).report(80);
+    let row: Vec<&str> = text.lines().find(|line| line.starts_with("agent-5  ")).unwrap().split_whitespace().collect();
+    assert_eq!((row[1], row[3], row[4]), ("COMPLETED", "1", "-"), "{text}");
+    assert!(text.contains("agent-5 COMPLETED: nothing of what it changed was committed\n"), "{text}");
+    assert!(text.contains("not committed: hops.py"), "{text}");
 }
 
 #[test]

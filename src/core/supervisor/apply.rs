@@ -456,7 +456,9 @@ fn advance(at: Moment, live: &mut Live, latest: &mut Latest, has_verify: bool, f
             live.stage = Stage::Placing { intent: None };
         }
         Fact::Placed { commit, index_left, .. } => {
-            latest.commit = Some(*commit);
+            // Where git ignores all that it changed, the branch stays where it was.
+            let stays = matches!(&live.stage, Stage::Placing { intent: Some(intent) } if intent.old == Some(*commit));
+            latest.commit = if stays { None } else { Some(*commit) };
             latest.index_left.clone_from(index_left);
             live.stage = Stage::Parting;
         }

@@ -182,7 +182,15 @@ impl Supervisor {
             (_, Some(reason)) => Why::Waits(reason),
             (Lifecycle::Live(live), _) => ends(live).map_or(Why::Nothing, |reason| Why::Ends(reason.clone())),
             (Lifecycle::Ended { reason: Some(reason), .. }, _) => Why::Ends(reason.clone()),
-            (Lifecycle::Ended { .. }, _) if !run.latest.writes.iter().any(|w| w.fate.commits()) => Why::WithoutChanges,
+            (Lifecycle::Ended { .. }, _) if run.latest.commit.is_none() => {
+                if run.latest.writes.iter().any(|write| write.fate.commits()) {
+                    Why::OnlyIgnored
+                } else if run.in_tree().is_empty() {
+                    Why::WithoutChanges
+                } else {
+                    Why::NothingCommitted
+                }
+            }
             _ => Why::Nothing,
         }
     }

@@ -127,7 +127,7 @@ fn a_path_locked_on_the_way_is_never_overwritten_blindly() {
             agent("third", &[], &format!("{waits}; flag committed.one"), ""),
         ];
         let ended = run(&repo, "", &agents);
-        assert_state(&ended, "two", "COMPLETED", if policy == "warn" { Some("without_changes") } else { None });
+        assert_state(&ended, "two", "COMPLETED", if policy == "warn" { Some("nothing_committed") } else { None });
         assert_eq!(repo.read("shared.txt"), "begin\none\ntwo\n", "{policy}: {}", ended.stderr);
         assert_eq!(heard(&repo, "read.two"), "");
     }

@@ -153,7 +153,7 @@ fn ignored_files_are_free_but_for_those_that_were_there() {
     assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
     assert!(heard(&repo, "strict").contains("ermission denied"));
     assert_eq!(ended.agent("strict")["denials"][0]["kind"], "ignored_enforced");
-    assert_state(&ended, "named", "COMPLETED", None);
+    assert_state(&ended, "named", "COMPLETED", Some("only_ignored"));
     assert_eq!(repo.read(".env"), "SECRET=3\n");
 }
 
@@ -275,6 +275,21 @@ fn what_a_claim_lacked_is_suggested() {
         "on_undeclared = \"warn\"",
         "files = [\"src/a.txt\", \"*.txt\", 'lib/\\[x\\].txt', \"new/deep/er/n.txt\", \".env\"]",
     );
+}
+
+/// The branch has nothing of it, and no commit is shown as its own.
+#[test]
+fn who_changes_only_what_git_ignores_has_no_commit() {
+    let repo = TestRepo::with(FILES);
+    std::fs::write(repo.path().join(".env"), "secret\n").unwrap();
+    let first = agent("first", &["a.txt"], "echo mine > a.txt", "");
+    let second = agent("second", &[".env"], "echo mine > .env", "depends_on = [\"first\"]");
+    let ended = run(&repo, "", &[first, second]).expect(0);
+    assert_state(&ended, "second", "COMPLETED", Some("only_ignored"));
+    assert_eq!(ended.agent("second")["commit"], serde_json::Value::Null);
+    assert!(ended.agent("first")["commit"].is_string());
+    assert!(ended.stderr.contains("changed only what git ignores; nothing was committed"), "{}", ended.stderr);
+    assert_eq!((repo.subjects().len(), repo.read(".env")), (1, "mine\n".to_owned()));
 }
 
 /// A verify command has no claims of its own.
