@@ -655,7 +655,7 @@ fn a_directory_on_the_way_to_a_claim_may_be_made() {
             .gated(),
         &[
             "0 only starts",
-            "1 only is denied else: Undeclared",
+            "1 only is denied else: Directory",
             "10 only will not complete: AllDenied",
             "10 only FAILED: AllDenied",
             "10 phase 0 fails",
