@@ -267,17 +267,33 @@ fn delegation(probed: Result<PathBuf, CgroupUnavailable>) -> Finding {
     }
 }
 
-/// Programs that keep a daemon for all who build: what it writes is in no agent's tree. Those of
-/// gradle and nx are switched off in agents' environments.
+/// Programs that keep a daemon for all who build, and how to do without it: what it writes is in no agent's tree.
+const BUILD_DAEMONS: [(&str, &str); 9] = [
+    ("bazel", "`startup --batch` in .bazelrc"),
+    ("bazelisk", "`startup --batch` in .bazelrc"),
+    ("buck2", "`buck2 kill` before a run"),
+    ("dotnet", "`dotnet build-server shutdown` before a run"),
+    ("mvnd", "mvn"),
+    ("pants", "PANTS_PANTSD=false"),
+    ("sccache", "no RUSTC_WRAPPER"),
+    ("turbo", "`\"daemon\": false` in turbo.json"),
+    ("watchman", "no watchman in agents' tools"),
+];
+
+/// Those of gradle and nx are switched off in agents' environments.
 fn build_daemons(there: impl Fn(&str) -> bool) -> Finding {
     const CHECK: &str = "build_daemons";
     const TITLE: &str = "build daemons";
-    let found: Vec<&str> = ["bazel", "bazelisk", "watchman"].into_iter().filter(|name| there(name)).collect();
+    const OFF: &str = "gradle's and nx's are switched off for agents";
+    let found: Vec<_> = BUILD_DAEMONS.into_iter().filter(|(name, _)| there(name)).collect();
     if found.is_empty() {
-        return ok(CHECK, TITLE, "none that agents would share".to_owned());
+        return ok(CHECK, TITLE, format!("none that agents would share; {OFF}"));
     }
-    let help = "what a shared daemon writes is nobody's: `startup --batch` in .bazelrc, no watchman in agents' tools";
-    absent(CHECK, TITLE, format!("shared ones may run: {}", found.join(", ")), help)
+    let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+    let mut ways: Vec<&str> = found.iter().map(|(_, way)| *way).collect();
+    ways.dedup();
+    let help = format!("what a shared daemon writes is nobody's: {}", ways.join(", "));
+    absent(CHECK, TITLE, format!("shared ones may run: {}; {OFF}", names.join(", ")), &help)
 }
 
 /// Only whether a login is there; its file is not opened.
@@ -375,8 +391,12 @@ mod tests {
 
     #[test]
     fn daemons_that_agents_would_share_are_named() {
-        check(&build_daemons(|_| false), Verdict::Ok, "none that agents would share");
-        check(&build_daemons(|name| name != "bazelisk"), Verdict::Absent, "shared ones may run: bazel, watchman");
+        let off = "gradle's and nx's are switched off for agents";
+        check(&build_daemons(|_| false), Verdict::Ok, &format!("none that agents would share; {off}"));
+        let finding = build_daemons(|name| ["bazel", "bazelisk", "sccache"].contains(&name));
+        check(&finding, Verdict::Absent, &format!("shared ones may run: bazel, bazelisk, sccache; {off}"));
+        let help = "what a shared daemon writes is nobody's: `startup --batch` in .bazelrc, no RUSTC_WRAPPER";
+        assert_eq!(finding.help.as_deref(), Some(help));
     }
 
     #[test]
