@@ -54,8 +54,10 @@ impl<'a> Joined<'a> {
         let contests = list(self.contested).iter().map(|contest| {
             let other = other(&contest["agents"], &id);
             let (left, right) = (text(&contest["patterns"][0]), text(&contest["patterns"][1]));
-            let patterns = if left == right { format!("`{left}`") } else { format!("`{left}` and `{right}`") };
-            format!("  never beside {other}: {patterns} meet, as in {}", text(&contest["example"]))
+            if left == right {
+                return format!("  never beside {other}: both claim `{left}`");
+            }
+            format!("  never beside {other}: `{left}` and `{right}` meet, as in {}", text(&contest["example"]))
         });
         let duplicates = list(self.duplicates).iter().map(|duplicate| {
             let other = other(&duplicate["agents"], &id);
@@ -113,7 +115,7 @@ mod tests {
         assert_eq!(
             told(&waits, &contested, &duplicates),
             "new  BLOCKED: behind api\n  never beside api: `src/` and `src/x` meet, as in src/x\n  \
-             never beside z: `a` meet, as in a\n  \
+             never beside z: both claim `a`\n  \
              the claims and the work of api once more; supervise stop new takes it back\n\
              supervise status new shows how it goes on\n"
         );
