@@ -188,7 +188,7 @@ const FAR: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Takes in what is there. Its buffer is gone afterwards: there may be a thousand of these tasks.
 fn read(socket: &UnixStream, frames: &mut Frames) -> io::Result<usize> {
-    let mut buffer = [0; 32 << 10];
+    let mut buffer = [0; 16 << 10];
     let read = socket.try_read(&mut buffer)?;
     frames.push(&buffer[..read]);
     Ok(read)
