@@ -37,9 +37,9 @@ spawn=$(find target/release/deps -maxdepth 1 -name 'spawn-*' -executable -type f
 spawn=$PWD/$spawn
 
 dir=$(mktemp -d)
-pueue_runs=
 cleanup() {
-  if [ -n "$pueue_runs" ]; then pueue --config "$dir/pueue.yml" shutdown > /dev/null 2>&1 || true; fi
+  # It is started in a subshell, so that no variable would tell.
+  if [ -e "$dir/pueue.yml" ]; then pueue --config "$dir/pueue.yml" shutdown > /dev/null 2>&1 || true; fi
   rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -77,12 +77,11 @@ run_ninja() { ninja -j4 -f "$dir/build.ninja" > "$dir/out"; rm -f .ninja_log .ni
 run_xargs() { xargs -P4 -n1 /bin/true < "$dir/list"; }
 run_parallel() { parallel -j4 /bin/true < "$dir/list"; }
 run_pueue() {
-  if [ -z "$pueue_runs" ]; then
+  if [ ! -e "$dir/pueue.yml" ]; then
     mkdir -p "$dir/pueue"
     printf 'shared:\n  pueue_directory: %s\n  runtime_directory: %s\n  use_unix_socket: true\nclient: {}\ndaemon: {}\nprofiles: {}\n' \
       "$dir/pueue" "$dir/pueue" > "$dir/pueue.yml"
     pueued --config "$dir/pueue.yml" -d > /dev/null 2>&1
-    pueue_runs=1
     for _ in $(seq 100); do pueue --config "$dir/pueue.yml" status > /dev/null 2>&1 && break; sleep 0.05; done
     pueue --config "$dir/pueue.yml" parallel 4 > /dev/null
   fi
