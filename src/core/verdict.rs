@@ -90,7 +90,7 @@ impl<Id: Copy> Question<'_, Id> {
         let path = &self.target.path;
         if self.verify {
             let free = self.lock_of_another().is_none();
-            let ignored = if free { self.ignored_rule() } else { None };
+            let ignored = if free { self.ignored_rule().or_else(|| self.in_the_making()) } else { None };
             return ignored.unwrap_or(Verdict::Undeclared(Undeclared::Verify));
         }
         if self.writer.claim.deny.iter().any(|pattern| pattern.matches(path)) {
@@ -142,6 +142,26 @@ impl<Id: Copy> Question<'_, Id> {
         Some(verdict)
     }
 
+    /// What the rules say on a directory that is to be renamed to what git ignores. What was there before, or is
+    /// another's, is not in the making: `None`.
+    fn in_the_making(&self) -> Option<Verdict<Id>> {
+        let Ignored::Making(making) = &self.facts.ignored else { return None };
+        if self.ignored == IgnoredPaths::Enforce && !self.verify {
+            return None;
+        }
+        let (touch, nothing) = (self.target.touch, self.facts.there == There::Nothing);
+        if self.writer.admitted.get(making) != Some(&Admission::Provisional) {
+            let begins = self.target.path == *making && touch == Touch::MakeDirectory && nothing;
+            return begins.then_some(Verdict::Provisional);
+        }
+        Some(match touch {
+            Touch::MakeDirectory | Touch::RemoveDirectory => Verdict::OnTheWay,
+            // A verify command's files are judged by nobody at its end.
+            _ if nothing && !self.verify => Verdict::Provisional,
+            _ => Verdict::Admitted,
+        })
+    }
+
     fn lock_of_another(&self) -> Option<(Id, Lock, Option<String>)> {
         let (path, ignored) = (&self.target.path, &self.facts.ignored);
         self.others.iter().find_map(|other| {
@@ -182,21 +202,8 @@ impl<Id: Copy> Question<'_, Id> {
         if (directory || (known_of_it && !self.others_reach_beneath(path))) && reaches() {
             return Verdict::OnTheWay;
         }
-        if let Ignored::Making(making) = &self.facts.ignored
-            && self.ignored == IgnoredPaths::Allow
-        {
-            // What was there before, or is another's, is not in the making.
-            let nothing = self.facts.there == There::Nothing;
-            if self.writer.admitted.get(making) == Some(&Admission::Provisional) {
-                return match () {
-                    () if directory => Verdict::OnTheWay,
-                    () if nothing => Verdict::Provisional,
-                    () => Verdict::Admitted,
-                };
-            }
-            if path == making && touch == Touch::MakeDirectory && nothing {
-                return Verdict::Provisional;
-            }
+        if let Some(verdict) = self.in_the_making() {
+            return verdict;
         }
         let makes = matches!(touch, Touch::Open | Touch::Make | Touch::MoveIn);
         let parent = path.parent();
@@ -346,6 +353,9 @@ mod tests {
         assert_eq!(verify("+target/theirs", beneath()), Verdict::Undeclared(Undeclared::Verify));
         assert_eq!(verify("=src/a.rs", Ignored::No), Verdict::Undeclared(Undeclared::Verify));
         assert_eq!(verify("=.env", Ignored::File), Verdict::Undeclared(Undeclared::Protected));
+        let making = |name| Ignored::Making(path(name));
+        assert_eq!(verify("+targetA1b2C3/x", making("targetA1b2C3")), Verdict::Admitted);
+        assert_eq!(verify("+target2024Q1/x", making("target2024Q1")), Verdict::Undeclared(Undeclared::Verify));
     }
 
     #[test]

@@ -296,7 +296,7 @@ fn who_changes_only_what_git_ignores_has_no_commit() {
 #[test]
 fn a_verify_command_writes_only_what_git_ignores() {
     let repo = TestRepo::with(FILES);
-    let verify = "verify = [\"mkdir -p build && echo v > build/report && echo v > v.log\", \"! echo v >> a.txt\", \"! touch new.txt\", \"! sh -c 'echo x > src/free.txt'\"]";
+    let verify = "verify = [\"mkdir buildA1b2C3 && echo v > buildA1b2C3/report && mv buildA1b2C3 build && echo v > v.log\", \"! echo v >> a.txt\", \"! touch new.txt\", \"! sh -c 'echo x > src/free.txt'\"]";
     let ended = run(&repo, "", &[agent("a", &["a.txt"], "echo mine > a.txt", verify)]).expect(0);
     assert_state(&ended, "a", "COMPLETED", None);
     assert_eq!(ended.agent("a")["verify"]["ok"], true);
