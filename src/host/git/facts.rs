@@ -4,7 +4,6 @@
 //! again only when it is another one.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::path::PathBuf;
 
 use crate::core::call::There;
@@ -85,11 +84,10 @@ impl Repository {
 }
 
 fn is_any_beneath(paths: &BTreeMap<RepoPath, Mark>, dir: &[u8]) -> bool {
-    let Ok(from) = RepoPath::new(dir) else { return false };
-    let after = paths.range((Bound::Excluded(from), Bound::Unbounded)).map(|(path, _)| path.as_bytes());
-    // Between a directory and what lies in it come names that go on with what sorts before a slash.
-    let mut rests = after.map_while(|path| path.strip_prefix(dir));
-    rests.any(|rest| rest.starts_with(b"/"))
+    // The least name that there is.
+    let Ok(first) = RepoPath::new(&[dir, b"/\x01"].concat()) else { return false };
+    let next = paths.range(first..).next();
+    next.and_then(|(path, _)| path.as_bytes().strip_prefix(dir)).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// The letters and digits that mkdtemp(3) and its like add to a name.

@@ -68,8 +68,8 @@ impl Repository {
         Self { scratch_name: format!("supervise-look-{}.tmp", std::process::id()), ..self }
     }
 
-    /// Another handle on the same working tree, for another thread, of the same run if one is open. Only this one, made once, may live
-    /// beside the first.
+    /// Another handle on the same working tree, for another thread, of the same run if one is open. Only
+    /// this one, made once, may live beside the first.
     pub fn beside(&self) -> Result<Self, GitError> {
         let other = Self::open(self.root.path())?;
         Ok(Self { scratch_name: "supervise-lookups.tmp".to_owned(), at_start: self.at_start.clone(), ..other })
