@@ -27,7 +27,7 @@ done
 
 PATH=$PWD/.tools/bin:$PATH
 if [ -n "$install" ]; then
-  command -v parallel > /dev/null && command -v ninja > /dev/null || apt-get install -qq -y parallel ninja-build > /dev/null
+  command -v parallel > /dev/null && command -v ninja > /dev/null || { apt-get update -qq && apt-get install -qq -y parallel ninja-build; } > /dev/null
   command -v pueued > /dev/null || cargo install --quiet --locked --root .tools pueue
 fi
 cargo build --release --quiet
