@@ -167,7 +167,7 @@ impl Supervisor {
     }
 
     /// A claim is about to come that nobody knew of: of what it may lock, nothing stays granted.
-    pub(super) fn withdraw_from_others(&self, claim: &Claim, ignored: IgnoredPaths, step: &mut Step) {
+    pub(super) fn withdraw_before(&self, claim: &Claim, ignored: IgnoredPaths, step: &mut Step) {
         for (_, live) in self.all_live() {
             let mut granted = live.admitted.iter().filter(|(_, how)| **how == Admission::Ignored);
             if granted.any(|(path, _)| ignored == IgnoredPaths::Enforce || reaches_within(claim, path)) {

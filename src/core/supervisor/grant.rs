@@ -31,7 +31,7 @@ impl Supervisor {
             Lifecycle::Live(_) => Granting::Now,
             _ => Granting::NextAttempt,
         };
-        let asked = Claim { exclusive: vec![pattern.clone()], ..Claim::default() };
+        let asked = claim_on(pattern);
         let holds = |(other, live): &(Seat, &Live)| {
             let held = |path: &RepoPath| pattern.matches(path);
             *other != seat && (self.agent_plan(*other).claim.excludes(&asked) || live.held.iter().any(held))
@@ -51,8 +51,7 @@ impl Supervisor {
 
     pub(super) fn grant_asked(&self, now: Moment, agent: &AgentId, pattern: &Pattern, step: &mut Step) {
         if self.granting(agent, pattern).is_ok() {
-            let claim = Claim { exclusive: vec![pattern.clone()], ..Claim::default() };
-            self.withdraw_from_others(&claim, IgnoredPaths::Allow, step);
+            self.withdraw_before(&claim_on(pattern), IgnoredPaths::Allow, step);
             step.note(now, Fact::Granted { agent: agent.clone(), pattern: pattern.clone() });
         }
     }
@@ -92,6 +91,10 @@ impl Supervisor {
             && live.granted.iter().any(|pattern| pattern.matches(path))
             && !patterns.iter().filter(began_with).any(|pattern| pattern.matches(path))
     }
+}
+
+fn claim_on(pattern: &Pattern) -> Claim {
+    Claim { exclusive: vec![pattern.clone()], ..Claim::default() }
 }
 
 /// Do its processes run, or are they about to?

@@ -110,7 +110,7 @@ impl Supervisor {
             let last = self.plan.agents.iter().map(|agent| agent.rank.position).max();
             let position = last.map_or(0, |last| last.saturating_add(1));
             let rank = Rank { position, ..agent.rank };
-            self.withdraw_from_others(&agent.claim, agent.ignored, step);
+            self.withdraw_before(&agent.claim, agent.ignored, step);
             step.note(now, Fact::AgentRegistered(Box::new(AgentPlan { rank, ..agent.clone() })));
         }
     }

@@ -1,8 +1,9 @@
 //! Orders on their way to a shim's gate.
 //!
 //! Invariant: handing one over never waits, and what is kept is bounded. Each answer stays in its
-//! place; stale paths go first, so that what an answer allows is not written before they are known, and
-//! lines for the log before the answers that they explain.
+//! place. What is withdrawn goes first, and is granted by no answer behind it; then stale paths, so that what
+//! an answer allows is not written before they are known, and lines for the log before the answers that they
+//! explain.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -139,6 +140,19 @@ fn note(line: String) -> Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_withdrawn_is_granted_by_no_answer_behind() {
+        let orders = Orders::default();
+        let path = RepoPath::new(b"build/x").unwrap();
+        assert!(orders.answer(CallId(1), Answer::Allow, vec![Grant::Path(path.clone())]));
+        assert!(orders.stale(vec![path]));
+        orders.withdraw();
+        assert_eq!(orders.take(), Some(Order::Withdraw));
+        assert!(matches!(orders.take(), Some(Order::Stale(_))));
+        let answer = Order::Answer { call: CallId(1), answer: Answer::Allow, grants: vec![] };
+        assert_eq!((orders.take(), orders.take()), (Some(answer), None));
+    }
 
     #[test]
     fn stale_paths_go_first_and_none_is_lost() {
