@@ -1,8 +1,9 @@
 //! `supervise complete`: nothing more is started, what runs may finish, then the run is over.
 
-use super::look::{AboutRun, Look, LookError, pretty, print};
+use super::look::{AboutRun, Look, LookError, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
+use crate::render::json::pretty;
 use crate::render::steer;
 use crate::render::text::printable;
 use crate::session::problem::suggest;

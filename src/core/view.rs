@@ -27,6 +27,8 @@ pub struct RunView {
     pub branch: Option<String>,
     pub layers: Layers,
     pub max_concurrent: u32,
+    /// In order, those that have agents; none in a session without phases.
+    pub phases: Vec<PhaseView>,
     /// In rank order.
     pub agents: Vec<AgentView>,
     pub conflicts: Vec<ConflictView>,
@@ -40,6 +42,39 @@ pub enum RunState {
     Completed,
     Failed,
     Interrupted,
+}
+
+/// How far a phase has come: of its agents, each is counted once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseView {
+    pub name: String,
+    pub state: PhaseState,
+    pub completed: usize,
+    /// Ended without completing, or about to.
+    pub failed: usize,
+    /// Neither ended nor waiting.
+    pub running: usize,
+    pub waiting: usize,
+}
+
+impl PhaseView {
+    #[must_use]
+    pub fn agents(&self) -> usize {
+        self.completed + self.failed + self.running + self.waiting
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PhaseState {
+    /// An earlier one is not over.
+    Waiting,
+    Open,
+    /// Open, and nothing more of it is started.
+    Closing,
+    Completed,
+    Failed,
+    /// An earlier one did not complete, so nothing of it was started.
+    Skipped,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

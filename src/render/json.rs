@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::conflict::{self, ConflictDocument};
 use super::reason::{anew_kind, anew_text, denial_kind, denial_text, refused_path, why_kind, why_text};
+use super::text::harmless_json;
 use super::{Setting, wall};
 use crate::core::agent::Plan;
 use crate::core::ids::AgentId;
@@ -17,7 +18,7 @@ use crate::core::lifecycle::State;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::reason::Exit;
-use crate::core::view::{AgentView, Began, DeniedView, RunState, RunView};
+use crate::core::view::{AgentView, Began, DeniedView, PhaseState, PhaseView, RunState, RunView};
 
 /// The version of both documents.
 pub const VERSION: u32 = 1;
@@ -32,6 +33,7 @@ pub struct RunDocument {
     base: Option<String>,
     head: Option<String>,
     layers: Layers,
+    phases: Vec<PhaseDocument>,
     agents: Vec<AgentDocument>,
     conflicts: Vec<ConflictDocument>,
     unattributed: Vec<String>,
@@ -42,6 +44,18 @@ struct Layers {
     gate: bool,
     watch: bool,
     cgroup: bool,
+}
+
+/// How far a phase has come; the counts add up to its agents.
+#[derive(Clone, Debug, Serialize)]
+struct PhaseDocument {
+    name: String,
+    state: &'static str,
+    agents: usize,
+    completed: usize,
+    failed: usize,
+    running: usize,
+    waiting: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -140,10 +154,22 @@ pub fn run(view: &RunView, setting: &Setting, now: Moment) -> RunDocument {
         base: view.base.map(|id| id.to_string()),
         head: view.head.map(|id| id.to_string()),
         layers: Layers { gate: view.layers.gate, watch: view.layers.watch, cgroup: view.layers.cgroup },
+        phases: view.phases.iter().map(phase_document).collect(),
         agents: view.agents.iter().map(|agent| agent_document(agent, setting, now)).collect(),
         conflicts: view.conflicts.iter().map(conflict::document).collect(),
         unattributed: texts(&view.unattributed),
     }
+}
+
+/// A document as it is printed.
+pub fn pretty(document: &impl Serialize) -> String {
+    // Texts and numbers are always representable.
+    serde_json::to_string_pretty(document).map(|text| harmless_json(text) + "\n").unwrap_or_default()
+}
+
+/// One of many documents, in a line.
+pub fn line(document: &impl Serialize) -> String {
+    serde_json::to_string(document).map(|text| harmless_json(text) + "\n").unwrap_or_default()
 }
 
 /// The word for a run's state.
@@ -154,6 +180,31 @@ pub fn run_state(state: RunState) -> &'static str {
         RunState::Completed => "COMPLETED",
         RunState::Failed => "FAILED",
         RunState::Interrupted => "INTERRUPTED",
+    }
+}
+
+/// The word for a phase's state.
+#[must_use]
+pub fn phase_state(state: PhaseState) -> &'static str {
+    match state {
+        PhaseState::Waiting => "WAITING",
+        PhaseState::Open => "OPEN",
+        PhaseState::Closing => "CLOSING",
+        PhaseState::Completed => "COMPLETED",
+        PhaseState::Failed => "FAILED",
+        PhaseState::Skipped => "SKIPPED",
+    }
+}
+
+fn phase_document(phase: &PhaseView) -> PhaseDocument {
+    PhaseDocument {
+        name: phase.name.clone(),
+        state: phase_state(phase.state),
+        agents: phase.agents(),
+        completed: phase.completed,
+        failed: phase.failed,
+        running: phase.running,
+        waiting: phase.waiting,
     }
 }
 

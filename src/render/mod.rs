@@ -17,6 +17,7 @@ pub mod json;
 pub mod junit;
 pub mod list;
 pub mod patch;
+pub mod phases;
 pub mod reason;
 pub mod rehearsal;
 pub mod report;

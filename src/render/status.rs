@@ -8,6 +8,7 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::json::run_state;
+use super::phases::phases;
 use super::reason::{anew_text, denial_text, exit_text, refused_path, why_text};
 use super::style::{Tone, of_state};
 use super::text::{count, duration, last_lines, pad, pad_left, plural, printable, some_of, truncate, wrap};
@@ -59,6 +60,7 @@ pub enum Going {
 pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Commands, now: Moment) -> String {
     let mut out = Out::new(setting, commands);
     out.header(view, going, now);
+    out.phases(view);
     out.table(view, now);
     let matter: Vec<&AgentView> = view.agents.iter().filter(|agent| matters(agent)).collect();
     for agent in matter.iter().take(TOLD) {
@@ -187,6 +189,13 @@ impl<'a> Out<'a> {
             changed = format!(" What agents had changed is in the tree: {} status.", self.setting.git);
         }
         format!("{gone}{changed} To go on with it: {}", self.commands.call("resume"))
+    }
+
+    fn phases(&mut self, view: &RunView) {
+        if !view.phases.is_empty() {
+            self.blank();
+            self.lines.extend(phases(&view.phases, self.width, self.setting.palette));
+        }
     }
 
     fn table(&mut self, view: &RunView, now: Moment) {

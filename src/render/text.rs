@@ -12,8 +12,7 @@ use crate::core::path::RepoPath;
 pub fn printable(text: &str) -> String {
     let harmless = |c: char| match c {
         '\n' | '\t' => Some(' '),
-        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
-        c if c.is_control() => None,
+        c if c.is_control() || reorders(c) => None,
         c => Some(c),
     };
     anstream::adapter::strip_str(text).to_string().trim().chars().filter_map(harmless).collect()
@@ -31,6 +30,23 @@ pub fn log_line(line: &str) -> String {
     let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
     let (indent, rest) = line.split_at(indent);
     format!("{indent}{}", printable(rest))
+}
+
+/// A JSON text in which what a terminal may take for a command, or for a mark that reorders a line, is escaped: JSON
+/// itself escapes only the characters below U+0020. They stand in strings alone, so the value stays the same.
+#[must_use]
+pub fn harmless_json(text: String) -> String {
+    let harmful = |c: char| c != '\n' && (c.is_control() || reorders(c));
+    if !text.contains(harmful) {
+        return text;
+    }
+    let escaped = |c: char| if harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
+/// The marks of Unicode UAX #9, all of them below U+10000.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The last `max` lines that are not empty, each printable.
@@ -167,6 +183,16 @@ pub fn some_of_more<T: std::fmt::Display>(items: &[T], more: usize, max: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_on_a_terminal_commands_nothing() {
+        let document = serde_json::json!({"a\u{9b}": "\u{1b}[31m\u{85}\u{202e}\u{7f} 漢字 \u{1f600}"});
+        let text = harmless_json(serde_json::to_string_pretty(&document).unwrap());
+        let harmless = |c: char| c == '\n' || !c.is_control() && !reorders(c);
+        assert!(text.chars().all(harmless), "{text:?}");
+        assert!(text.contains("漢字 \u{1f600}") && text.contains("\\u009b"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), document);
+    }
 
     #[test]
     fn foreign_text_is_made_harmless() {

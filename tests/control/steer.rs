@@ -141,12 +141,36 @@ fn a_phase_is_completed_alone() {
     let run = Run::start(&repo, &session, "first");
     let typo = supervise(&repo, &["complete", "--phase", "onr"]).expect(2);
     assert!(typo.stderr.contains("did you mean `one`?"), "{}", typo.stderr);
+    let phases = || supervise(&repo, &["status", "--format", "json"]).expect(0).json()["phases"].clone();
+    let shown = || {
+        let told = supervise(&repo, &["status"]).expect(0).stdout;
+        let lines = told.lines().skip_while(|line| !line.starts_with("PHASE")).take_while(|line| !line.is_empty());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        shown(),
+        [
+            "PHASE  STATE    AGENTS",
+            "one    OPEN     0 of 2 completed, 1 running, 1 waiting",
+            "two    WAITING  0 of 1 completed, 1 waiting",
+        ]
+    );
+    let of = |name: &str, state: &str, [completed, failed, running, waiting]: [u32; 4]| {
+        json!({"name": name, "state": state, "agents": completed + failed + running + waiting,
+            "completed": completed, "failed": failed, "running": running, "waiting": waiting})
+    };
+    assert_eq!(phases(), json!([of("one", "OPEN", [0, 0, 1, 1]), of("two", "WAITING", [0, 0, 0, 1])]));
     let json = supervise(&repo, &["complete", "--phase", "one", "--format", "json"]).expect(0).json();
     assert_eq!((&json["skipped"], &json["running"]), (&json!(["rest"]), &json!(["first"])));
     until(&run, "rest", "SKIPPED");
+    assert_eq!(phases()[0], of("one", "CLOSING", [0, 1, 1, 0]));
     go(&repo);
-    run.finish().expect(1);
+    let report = run.finish().expect(1).stdout;
     assert_eq!(repo.subjects(), ["feat(first): first", "feat(next): next"]);
+    assert_eq!(phases(), json!([of("one", "FAILED", [1, 1, 0, 0]), of("two", "COMPLETED", [1, 0, 0, 0])]));
+    for line in shown() {
+        assert!(report.contains(&line), "{line}\n{report}");
+    }
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn view() -> RunView {
         branch: None,
         layers: Layers::default(),
         max_concurrent: 4,
+        phases: vec![],
         agents: vec![],
         conflicts: vec![
             known(1, Some((Resolution::EndWriter, Decider::Policy(OnConflict::Terminate))), Some(Verification::Clean)),

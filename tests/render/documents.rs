@@ -26,6 +26,10 @@ fn the_document_of_a_run_has_every_key() {
         "version": 1, "run": "20261124T120431-4f2a", "session": "backend-foundation", "state": "FAILED",
         "base": "5".repeat(40), "head": "a".repeat(40),
         "layers": {"gate": false, "watch": false, "cgroup": false},
+        "phases": [
+            {"name": "phase-1-backend", "state": "FAILED", "agents": 3, "completed": 1, "failed": 2, "running": 0, "waiting": 0},
+            {"name": "phase-2-\u{1b}[31mdocs", "state": "SKIPPED", "agents": 1, "completed": 0, "failed": 1, "running": 0, "waiting": 0},
+        ],
         "conflicts": [], "unattributed": ["stray\u{202e}.txt"],
     });
     let mut rest = document.clone();

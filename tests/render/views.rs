@@ -11,7 +11,9 @@ use supervise::core::lifecycle::State;
 use supervise::core::moment::Moment;
 use supervise::core::reason::{DenialReason, EndReason, Exit};
 use supervise::core::record::{Layers, Need, Usage};
-use supervise::core::view::{AgentView, ConflictView, DeniedView, LocksView, RunState, RunView, VerifyView, Why};
+use supervise::core::view::{
+    AgentView, ConflictView, DeniedView, LocksView, PhaseState, PhaseView, RunState, RunView, VerifyView, Why,
+};
 
 use super::{agent, first, oid, path, run_id};
 
@@ -95,6 +97,24 @@ pub(crate) fn view() -> RunView {
         branch: Some("refs/heads/main".to_owned()),
         layers: Layers::default(),
         max_concurrent: 4,
+        phases: vec![
+            PhaseView {
+                name: "phase-1-backend".to_owned(),
+                state: PhaseState::Failed,
+                completed: 1,
+                failed: 2,
+                running: 0,
+                waiting: 0,
+            },
+            PhaseView {
+                name: "phase-2-\u{1b}[31mdocs".to_owned(),
+                state: PhaseState::Skipped,
+                completed: 0,
+                failed: 1,
+                running: 0,
+                waiting: 0,
+            },
+        ],
         agents: vec![done, timeout, verify, skipped],
         conflicts: vec![],
         unattributed: vec![path("stray\u{202e}.txt")],

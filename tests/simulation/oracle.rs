@@ -224,6 +224,7 @@ impl Oracle {
 
     fn check_states(&mut self, record: &Record, supervisor: &Supervisor) {
         let view: RunView = supervisor.view().unwrap();
+        Self::check_phases(&view);
         for agent in &view.agents {
             let before = self.shown.insert(agent.id.clone(), agent.state).unwrap_or(State::Registered);
             // Who is requeued or joins waits, and may find a lock in its way at once.
@@ -237,6 +238,28 @@ impl Oracle {
             assert!(legal, "only_legal_steps: {} {before} → {} by {record:?}", agent.id, agent.state);
             assert!(agent.salvage.iter().collect::<BTreeSet<_>>().len() == agent.salvage.len());
         }
+    }
+
+    /// Every agent is counted once, in its phase and as what it is.
+    fn check_phases(view: &RunView) {
+        let mut counted = 0;
+        for phase in &view.phases {
+            let count = |is: &dyn Fn(State) -> bool| {
+                view.agents.iter().filter(|a| a.phase.as_ref() == Some(&phase.name) && is(a.state)).count()
+            };
+            let waits = |state| matches!(state, State::Registered | State::Waiting | State::Blocked);
+            let found = [
+                count(&|state| state == State::Completed),
+                count(&|state| state.is_end() && state != State::Completed),
+                count(&|state| !state.is_end() && !waits(state)),
+                count(&waits),
+            ];
+            let told = [phase.completed, phase.failed, phase.running, phase.waiting];
+            assert_eq!(told, found, "phases_count_their_agents: {phase:?}");
+            counted += phase.agents();
+        }
+        let agents = if view.phases.is_empty() { 0 } else { view.agents.len() };
+        assert_eq!(counted, agents, "phases_count_their_agents");
     }
 
     fn plan_of(&self, id: &AgentId) -> &AgentPlan {

@@ -3,7 +3,7 @@
 //! Invariant: computed from the state alone, whenever it is asked for; nothing is remembered for it.
 
 use super::Supervisor;
-use super::state::{Conflict, Lifecycle, Live, Noted, Stage, Wait};
+use super::state::{Conflict, Lifecycle, Live, Noted, Phases, Stage, Wait};
 use crate::core::agent::AgentPlan;
 use crate::core::claim::Pattern;
 use crate::core::ids::{AgentId, Attempt};
@@ -11,7 +11,9 @@ use crate::core::lifecycle::State;
 use crate::core::queue::{Obstacle, Queue, Seat};
 use crate::core::reason::WaitReason;
 use crate::core::record::{RunOpened, RunOutcome};
-use crate::core::view::{AgentView, ConflictView, DeniedView, LocksView, RunState, RunView, Why};
+use crate::core::view::{
+    AgentView, ConflictView, DeniedView, LocksView, PhaseState, PhaseView, RunState, RunView, Why,
+};
 
 impl Supervisor {
     /// The run as it is shown; `None` before it was opened.
@@ -44,11 +46,45 @@ impl Supervisor {
             branch: opened.branch.clone(),
             layers: opened.layers,
             max_concurrent: self.plan.max_concurrent.get(),
+            phases: self.phase_views(),
             agents: seats.map(|seat| self.agent_view(opened, seat)).collect(),
             conflicts: self.conflicts.iter().map(conflict_view).collect(),
             unattributed: self.unattributed.clone(),
             ended_at: self.ended.map(|(at, _)| at),
         })
+    }
+
+    fn phase_views(&self) -> Vec<PhaseView> {
+        let Phases { agents, left, failed, .. } = &self.phases;
+        // What is being ended is shown as what it will be.
+        let (mut running, mut ending) = (vec![0; agents.len()], vec![0; agents.len()]);
+        for (seat, _) in self.all_live().filter(|(_, live)| live.stage != Stage::Preparing) {
+            let counts = if self.agents[seat].state().is_end() { &mut ending } else { &mut running };
+            counts[self.agent_plan(seat).rank.phase] += 1;
+        }
+        let with_agents = self.plan.phases.iter().enumerate().filter(|(at, _)| agents[*at] > 0);
+        let named = with_agents.filter_map(|(at, phase)| Some((at, phase.name.clone()?)));
+        let view = |(at, name)| PhaseView {
+            name,
+            state: self.phase_state(at),
+            completed: agents[at] - left[at] - failed[at],
+            failed: failed[at] + ending[at],
+            running: running[at],
+            waiting: left[at] - running[at] - ending[at],
+        };
+        named.map(view).collect()
+    }
+
+    fn phase_state(&self, phase: usize) -> PhaseState {
+        let phases = &self.phases;
+        match (phases.left[phase], phases.failed[phase]) {
+            (0, 0) => PhaseState::Completed,
+            (0, _) if phases.stopped_by.is_some_and(|by| by < phase) => PhaseState::Skipped,
+            (0, _) => PhaseState::Failed,
+            _ if !phases.is_open(phase) => PhaseState::Waiting,
+            _ if phases.closing.contains(&phase) => PhaseState::Closing,
+            _ => PhaseState::Open,
+        }
     }
 
     /// Who waits, in rank order, and why. Each is found out as it is asked for.
