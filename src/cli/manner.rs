@@ -8,7 +8,9 @@ use super::detach::{self, DetachArgs};
 use super::run::{Done, print};
 use super::{Exit, Failure, RunFormat, ci};
 use crate::core::ids::RunId;
+use crate::core::reason::DenialReason;
 use crate::core::record::RunOutcome;
+use crate::core::view::DeniedView;
 use crate::host::hooks;
 use crate::host::state::RunDir;
 use crate::session::{self, Session, UserConfig};
@@ -21,7 +23,7 @@ pub struct MannerArgs {
     pub no_gate: bool,
     #[command(flatten)]
     pub background: DetachArgs,
-    /// Exit with 5 if the run completed but left paths that no agent accounts for
+    /// Exit with 5 if the run completed but paths were denied, or changed that no agent accounts for
     #[arg(long)]
     pub strict: bool,
     /// Write the result as JUnit XML to FILE at the end
@@ -35,6 +37,14 @@ pub struct MannerArgs {
     pub format: RunFormat,
 }
 
+/// Whether nothing was refused, and every change has its agent, as far as could be found out.
+fn spotless(done: &Done) -> bool {
+    // `git diff` wants to refresh the index: what was refused of git's own files tells nothing.
+    let counts = |denied: &DeniedView| denied.why != DenialReason::Git;
+    let refused = done.view.agents.iter().any(|agent| agent.denied.iter().any(counts));
+    done.surveyed && done.view.unattributed.is_empty() && !refused
+}
+
 impl MannerArgs {
     /// Runs, here or in the background, and tells what came of it.
     pub(super) fn carry_out(&self, run: impl FnOnce(&Manner) -> Result<Done, Failure>) -> Result<Exit, Failure> {
@@ -44,9 +54,7 @@ impl MannerArgs {
         let done = ci::reported(self.junit.as_deref(), || run(&self.manner()?))?;
         print(&done, self.format);
         Ok(match done.outcome {
-            RunOutcome::Completed if self.strict && !(done.surveyed && done.view.unattributed.is_empty()) => {
-                Exit::Strict
-            }
+            RunOutcome::Completed if self.strict && !spotless(&done) => Exit::Strict,
             outcome => Exit::of(outcome),
         })
     }

@@ -33,7 +33,8 @@ fn deny_refuses_and_lets_the_agent_live() {
         let timeline = repo.ask(&["timeline"]);
         let line = timeline.lines().find(|line| line.contains("denied")).unwrap_or_else(|| panic!("{timeline}"));
         assert!(line.contains("src/free.txt") && line.contains("`files`"), "{line}");
-        let report = repo.run(&session(&repo, "", &[agent("a", &["a.txt"], STRAYS, "")]), &[]).expect(0).stdout;
+        let strays = session(&repo, "", &[agent("a", &["a.txt"], STRAYS, "")]);
+        let report = repo.run(&strays, &["--strict"]).expect(5).stdout;
         let add =
             report.lines().find(|line| line.trim_start().starts_with("add ")).unwrap_or_else(|| panic!("{report}"));
         assert!(add.contains("`files` of a") && add.contains("\"src/free.txt\""), "{report}");
@@ -57,7 +58,8 @@ fn refusals_can_be_made_to_fail_the_agent() {
     let repo = TestRepo::with(FILES);
     repo.command("touch").args(["-d", "2001-01-01", "a.txt"]).status().unwrap();
     let looks = "git status; git diff; git log -1; cat a.txt";
-    let ended = run(&repo, "", &[agent("a", &["b.txt"], looks, "")]).expect(0);
+    let session = session(&repo, "", &[agent("a", &["b.txt"], looks, "")]);
+    let ended = repo.run(&session, &["--strict", "--format", "json"]).expect(0);
     assert_state(&ended, "a", "COMPLETED", Some("without_changes"));
 }
 
