@@ -19,9 +19,11 @@ use super::look::{Look, RunArg, print};
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Cli, Common, Exit, Failure};
 use crate::core::ids::RunId;
+use crate::core::view::RunView;
 use crate::host::git::Repository;
 use crate::host::past::{Past, Runs};
 use crate::host::salvage;
+use crate::render::json::phase_state;
 use crate::render::salvage::name;
 use crate::render::text::printable;
 use crate::session::{self, Session};
@@ -90,12 +92,14 @@ pub(super) fn answer() -> Option<Exit> {
 
 /// What stands for a value says what it is: wherever an agent is named, agents are offered.
 fn with_candidates(command: Command) -> Command {
+    let begins = command.get_name() == "run";
     let with = |arg: Arg| {
         let names: Vec<String> = arg.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect();
         let candidates = match names.first().map(String::as_str) {
             Some("ID") => ArgValueCandidates::new(agents),
             Some("RUN") => ArgValueCandidates::new(runs),
             Some("WORK") => ArgValueCandidates::new(works),
+            Some("PHASE") if begins => ArgValueCandidates::new(planned_phases),
             Some("PHASE") => ArgValueCandidates::new(phases),
             Some("ID|PATTERN|tag:T") => ArgValueCandidates::new(planned),
             _ => return arg,
@@ -131,14 +135,16 @@ fn repository() -> Option<(Repository, Runs)> {
     Some((repository, runs))
 }
 
+/// The run that is on the line, else the latest.
+fn shown() -> Option<RunView> {
+    let run = option("--run").and_then(|run| run.into_string().ok());
+    let look = Look::at(&common(), &RunArg { run }).ok()?;
+    Past::read(&look.dir).ok()?.supervisor().view()
+}
+
 /// The agents of the run, else of the session file.
 fn agents() -> Vec<CompletionCandidate> {
-    let run = option("--run").and_then(|run| run.into_string().ok());
-    let view = Look::at(&common(), &RunArg { run }).ok().and_then(|look| {
-        let past = Past::read(&look.dir).ok()?;
-        past.supervisor().view()
-    });
-    match view {
+    match shown() {
         Some(view) => {
             let agents = view.agents.iter().zip(0..);
             agents.map(|(agent, order)| candidate(agent.id.as_str(), agent.state.as_str(), order)).collect()
@@ -167,7 +173,19 @@ fn planned() -> Vec<CompletionCandidate> {
     agents.map(|(agent, order)| candidate(agent.id.as_str(), &agent.name, order)).collect()
 }
 
+/// The phases of the run, else of the session file.
 fn phases() -> Vec<CompletionCandidate> {
+    match shown() {
+        Some(view) => {
+            let phases = view.phases.iter().zip(0..);
+            phases.map(|(phase, order)| candidate(&phase.name, phase_state(phase.state), order)).collect()
+        }
+        None => planned_phases(),
+    }
+}
+
+/// The phases of the session file.
+fn planned_phases() -> Vec<CompletionCandidate> {
     let Some(session) = session() else { return Vec::new() };
     let phases = session.plan.phases.iter().filter_map(|phase| phase.name.as_deref()).zip(0..);
     phases.map(|(phase, order)| candidate(phase, "", order)).collect()

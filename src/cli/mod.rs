@@ -40,6 +40,7 @@ pub mod runs;
 pub mod salvage;
 pub mod schema;
 pub mod select;
+mod span;
 pub mod status;
 pub mod stop;
 mod suggest;

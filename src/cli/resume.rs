@@ -30,6 +30,9 @@ pub struct ResumeArgs {
     /// The run: its name, or how it begins; only the latest can be taken up [default: the latest]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
+    /// The same
+    #[arg(long = "run", value_name = "RUN", conflicts_with = "run", hide_short_help = true)]
+    pub named: Option<String>,
     #[command(flatten)]
     pub manner: MannerArgs,
 }
@@ -77,7 +80,7 @@ fn help(error: &ResumeError) -> String {
 
 pub fn run(args: &ResumeArgs, common: &Common) -> Result<Exit, Failure> {
     args.manner.carry_out(|manner| {
-        let run = RunArg { run: args.run.clone() };
+        let run = RunArg { run: args.run.clone().or_else(|| args.named.clone()) };
         supervise(prepare(&run, common, Then::GoOn)?, manner)
     })
 }

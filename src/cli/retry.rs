@@ -105,13 +105,14 @@ pub fn run(args: &RetryArgs, common: &Common) -> Result<Exit, Failure> {
     if runs.goes_on(&run) {
         return Err(LookError::GoesOn { run }.fail());
     }
+    // Of a journal that cannot be read, it is not known whether its run has ended.
+    let ends = Ends::of(&runs, &run).map_err(|error| Failure::new(Exit::Unusable, CannotRetry::Past(error)))?;
     // What an older one left was settled, or nobody could begin the next.
     if is_latest && !runs.dir(&run).seems_ended() {
         return Err(Failure::new(Exit::Unusable, CannotRetry::NotEnded { run }));
     }
     let file = args.session.clone().or_else(|| runs.dir(&run).origin());
     let file = file.ok_or_else(|| Failure::new(Exit::Invalid, CannotRetry::NoSession { run: run.clone() }))?;
-    let ends = Ends::of(&runs, &run).map_err(|error| Failure::new(Exit::Unusable, CannotRetry::Past(error)))?;
     let options = options(&runs, &run, args)?;
     let mut request = Request {
         common: common.clone(),

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::look::{LookError, pretty, print, repository};
+use super::look::{LookError, print, repository};
 use super::salvage::bare_setting;
+use super::span::span;
 use super::{Common, Exit, Failure, Format};
 use crate::core::moment::Moment;
 use crate::host::clock::Clock;
@@ -13,6 +14,7 @@ use crate::host::git::Repository;
 use crate::host::past::Runs;
 use crate::host::prune::{self, Listed, Old, PruneError};
 use crate::host::state::{Hold, StateError};
+use crate::render::json::pretty;
 use crate::render::runs::{ListedView, Pruned, PrunedRun, ToldView, document, runs as table};
 
 /// Age from which a run is removed where nothing else is said.
@@ -46,7 +48,7 @@ struct ListArgs {
 #[command(after_help = PRUNE_HELP)]
 struct PruneArgs {
     /// Those that ended so long ago [default: 30d, without --keep]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = span)]
     older_than: Option<Duration>,
     /// All but the newest N
     #[arg(long, value_name = "N")]

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::look::{LookError, pretty, print, repository};
+use super::look::{LookError, print, repository};
 use super::patch::{Wanted, print_patch};
 use super::progress::{palette_for, report_width};
 use super::run::from_here;
+use super::span::span;
 use super::{Common, Exit, Failure, Format};
 use crate::core::path::RepoPath;
 use crate::host::clock::Clock;
@@ -23,6 +24,7 @@ use crate::host::past::Runs;
 use crate::host::salvage::{self, Kept};
 use crate::host::state::{Hold, StateError};
 use crate::render::Setting;
+use crate::render::json::pretty;
 use crate::render::patch::{self, PathDocument};
 use crate::render::salvage::{self as documents, KeptView, Lines, Work, name};
 use crate::render::text::{limit, plural, some_of};
@@ -95,7 +97,7 @@ struct DropArgs {
     #[arg(long, conflicts_with = "older_than")]
     all: bool,
     /// What is older, say `30d`
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = span)]
     older_than: Option<Duration>,
     /// How to print what was dropped
     #[arg(long, value_enum, default_value_t)]

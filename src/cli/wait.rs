@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::look::{AboutRun, Look, LookError, SomeAgents, pretty, print};
+use super::look::{AboutRun, Look, LookError, SomeAgents, print};
 use super::records::{Records, Waited};
+use super::span::span;
 use super::{Common, Exit, Failure, Format, look};
 use crate::core::ids::AgentId;
 use crate::core::lifecycle::State;
 use crate::core::record::{Fact, RunOutcome};
 use crate::core::view::RunView;
+use crate::render::json::pretty;
 use crate::render::text::limit;
 use crate::render::{json, steer};
 
@@ -41,14 +43,6 @@ enum WaitError {
     #[error("still running after {}", limit(*.after))]
     #[diagnostic(help("`supervise status` shows what is left"))]
     Late { after: Duration },
-}
-
-/// A duration as the session file has them.
-fn span(text: &str) -> Result<Duration, String> {
-    match text.trim().parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text.trim()).map_err(|error| error.to_string()),
-    }
 }
 
 pub fn run(args: &WaitArgs, common: &Common) -> Result<Exit, Failure> {
@@ -129,16 +123,4 @@ fn tell(args: &WaitArgs, look: &Look, agents: &[AgentId]) -> Result<(), LookErro
         Format::Json => pretty(&json::run(&shown, &setting, past.until(&life))),
     });
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_those_of_the_session_file() {
-        assert_eq!(span("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(span("1h 30m"), Ok(Duration::from_mins(90)));
-        assert!(span("soon").is_err());
-    }
 }

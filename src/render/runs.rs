@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::json::{VERSION, run_state};
 use super::style::Tone;
 use super::table::{Cell, Column, table};
-use super::text::{duration, plural, printable, size};
+use super::text::{duration, plural, printable, size, wrap};
 use super::{Setting, day_and_time};
 use crate::core::ids::RunId;
 use crate::core::lifecycle::State;
@@ -19,6 +19,8 @@ use crate::core::view::{RunState, RunView};
 const MIN_WIDTH: usize = 60;
 /// The fewest columns that a session's name or agents are cut to.
 const LEAST: usize = 10;
+/// Runs of which it is said why they cannot be read.
+const TOLD: usize = 5;
 
 /// A run in the list.
 #[derive(Clone, Debug)]
@@ -75,6 +77,13 @@ pub fn runs(runs: &[ListedView], setting: &Setting) -> String {
     lines.push(String::new());
     let all: u64 = runs.iter().map(|run| run.bytes).sum();
     lines.push(format!("{}, {}", plural(runs.len(), "run", "runs"), size(all)));
+    let unreadable: Vec<_> = runs.iter().filter_map(|run| Some((&run.run, run.told.as_ref().err()?))).collect();
+    for (run, why) in unreadable.iter().take(TOLD) {
+        lines.extend(wrap(&format!("{run}: {}", printable(why)), setting.width.max(MIN_WIDTH), 4));
+    }
+    if unreadable.len() > TOLD {
+        lines.push(format!("… and {} more that cannot be read", unreadable.len() - TOLD));
+    }
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -100,15 +109,9 @@ fn row(run: &ListedView, setting: &Setting) -> Vec<Cell> {
                 agents.collect::<Vec<_>>().join(", ").into(),
             ]);
         }
-        Err(why) => {
+        Err(_) => {
             let nothing = || Cell::from("");
-            row.extend([
-                nothing(),
-                nothing(),
-                nothing(),
-                Cell::toned(Tone::Bad, "UNREADABLE"),
-                Cell::toned(Tone::Quiet, printable(why)),
-            ]);
+            row.extend([nothing(), nothing(), nothing(), Cell::toned(Tone::Bad, "UNREADABLE"), nothing()]);
         }
     }
     row.push(size(run.bytes).into());

@@ -44,6 +44,8 @@ fn agents_runs_work_and_phases_are_offered() {
         assert_eq!(at(line), expected, "{line:?}");
     }
     assert_eq!(at(&["list", "--run", ""]), [run.trim()]);
+    assert_eq!(at(&["complete", "--phase", ""]), ["code\tFAILED", "text\tCOMPLETED"]);
+    assert_eq!(at(&["resume", "--run", ""]), [run.trim()]);
     assert_eq!(at(&["salvage", "apply", ""]), [format!("api/1\t{}", run.trim())]);
     // From outside of the repository, and where nothing can be read.
     let there = repo.path().display().to_string();

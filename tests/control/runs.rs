@@ -56,7 +56,10 @@ fn runs_are_listed_with_what_became_of_them() {
     let broken = list(&repo);
     assert_eq!((broken.len(), &broken[3]["state"]), (4, &Value::Null));
     assert!(broken[3]["error"].as_str().unwrap().contains("cannot be read"), "{broken:#?}");
-    assert!(runs(&repo, &["list"]).expect(0).stdout.contains("UNREADABLE"));
+    let human = runs(&repo, &["list"]).expect(0).stdout;
+    assert!(human.contains("UNREADABLE"), "{human}");
+    let why = format!("{}: {}", broken[3]["run"].as_str().unwrap(), broken[3]["error"].as_str().unwrap());
+    assert!(human.replace("\n    ", " ").contains(&why), "{why}\n{human}");
 
     let fresh = TestRepo::new();
     assert!(runs(&fresh, &["list"]).expect(0).stdout.contains("`supervise run` starts one"));
