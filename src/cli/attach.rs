@@ -2,17 +2,19 @@
 //!
 //! Invariant: it only reads, the journal and on a terminal what agents are doing; the run goes on when it is gone.
 
+use std::io;
 use std::time::Duration;
 
 use super::look::{Look, LookError, RunArg, print};
 use super::progress::{Progress, Speaker};
-use super::records::{Records, Waited};
-use super::{Common, Exit, Failure};
+use super::records::{Records, Waited, event_json};
+use super::{Common, Exit, Failure, RunFormat};
 use crate::control;
 use crate::core::ids::RunId;
 use crate::core::record::{Fact, RunOutcome};
 use crate::host::clock::Clock;
-use crate::render::report;
+use crate::host::signals::Held;
+use crate::render::{json, report};
 
 /// Show the progress of a run that goes on, and its report when it ends; Ctrl-C leaves it running
 #[derive(Clone, Debug, clap::Args)]
@@ -20,11 +22,15 @@ use crate::render::report;
 pub struct AttachArgs {
     #[command(flatten)]
     pub run: RunArg,
+    /// What to print on standard output: a report, or JSON, at the end; or each record, as it comes
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RunFormat,
 }
 
 const AFTER_HELP: &str = "\
-Example:
+Examples:
   supervise run --detach && supervise attach
+  supervise attach --format jsonl | jq -r .kind
 
 Its exit code is that of the run.";
 
@@ -40,10 +46,15 @@ pub fn run(args: &AttachArgs, common: &Common) -> Result<Exit, Failure> {
     if !look.runs.goes_on(&look.run) {
         return Err(Failure::new(Exit::Unusable, AttachError::Over { run: look.run }));
     }
-    match show(&look).map_err(LookError::fail)? {
+    match show(&look, args.format).map_err(LookError::fail)? {
         Some(outcome) => {
             let state = look.state().map_err(LookError::fail)?;
-            print(report::report(&state.view, &state.setting, state.past.until(&state.life)));
+            let now = state.past.until(&state.life);
+            print(match args.format {
+                RunFormat::Human => report::report(&state.view, &state.setting, now),
+                RunFormat::Json => json::pretty(&json::run(&state.view, &state.setting, now)),
+                RunFormat::Jsonl => String::new(),
+            });
             Ok(Exit::of(outcome))
         }
         None => Err(look.cut_off().fail()),
@@ -51,12 +62,18 @@ pub fn run(args: &AttachArgs, common: &Common) -> Result<Exit, Failure> {
 }
 
 /// Shows every record, until the run has ended; `None`: it was cut off.
-fn show(look: &Look) -> Result<Option<RunOutcome>, LookError> {
+fn show(look: &Look, format: RunFormat) -> Result<Option<RunOutcome>, LookError> {
     let clock = Clock::start();
     let mut records = Records::open(look, true)?;
+    // Before there are threads of the live lines.
+    let held = Held::hold();
     let mut progress = Progress::new(look.setting(&records.header));
-    if let Some(speaker) = progress.speaker() {
-        tell_doing(look, speaker);
+    match progress.speaker() {
+        Some(speaker) => {
+            leave_in_order(look, held, speaker.clone());
+            tell_doing(look, speaker);
+        }
+        None => drop(held),
     }
     let mut outcome = None;
     loop {
@@ -69,12 +86,27 @@ fn show(look: &Look) -> Result<Option<RunOutcome>, LookError> {
         for entry in &entries {
             let passed = clock.wall().duration_since(entry.at);
             progress.record_of(&entry.record, passed.try_into().unwrap_or_default());
+            if format == RunFormat::Jsonl {
+                print(event_json(entry));
+            }
             match &entry.record.fact {
                 Fact::RunEnded { outcome: ended } => outcome = Some(*ended),
                 Fact::RunResumed { .. } => outcome = None,
                 _ => {}
             }
         }
+    }
+}
+
+/// Leaves no live lines behind when somebody has seen enough.
+fn leave_in_order(look: &Look, held: io::Result<Held>, speaker: Speaker) {
+    let text = format!("the run goes on; to see it again: {}", look.commands.call("attach"));
+    let leave = move |by| {
+        speaker.leave(&text);
+        std::process::exit(Exit::of(RunOutcome::Interrupted(by)).code().into());
+    };
+    if let Err(error) = held.and_then(|held| held.take(leave)) {
+        tracing::warn!(%error, "its live lines stay when this is ended");
     }
 }
 

@@ -5,8 +5,6 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::look::LookError;
 use super::progress::palette_for;
 use super::select::{DEFAULT_SESSION, origin};
@@ -15,6 +13,7 @@ use super::terminal::columns;
 use super::{Common, Exit, Failure, Format, SelectArgs};
 use crate::render::check::{CheckDocument, Checked, checked};
 use crate::render::diagnostic;
+use crate::render::json::pretty;
 use crate::render::resolved::resolved;
 use crate::render::style::Palette;
 use crate::session::analysis::{Analysis, analyse, work_of};
@@ -197,7 +196,7 @@ fn manifest_errors(name: &str, json: &str, problems: Vec<orchestrator::Problem>)
 fn invalid(args: &CheckArgs, errors: &SessionErrors, look: &Look) -> Answer {
     let exit = if errors.nothing_selected() { Exit::NothingSelected } else { Exit::Invalid };
     match args.format {
-        Format::Json => Answer { text: json(&CheckDocument::invalid(errors)), errors: String::new(), exit },
+        Format::Json => Answer { text: pretty(&CheckDocument::invalid(errors)), errors: String::new(), exit },
         Format::Human => Answer { text: String::new(), errors: diagnostic::errors(errors, look.errors), exit },
     }
 }
@@ -206,7 +205,7 @@ fn overview(args: &CheckArgs, loaded: &Loaded, look: &Look, converted: bool) -> 
     let Loaded { session, warnings, .. } = loaded;
     let analysis = analysis(session);
     match args.format {
-        Format::Json => json(&CheckDocument::valid(&session.plan, &analysis, warnings)),
+        Format::Json => pretty(&CheckDocument::valid(&session.plan, &analysis, warnings)),
         Format::Human => checked(&Checked {
             session: &session.name,
             plan: &session.plan,
@@ -261,9 +260,4 @@ fn quoted(path: &Path) -> String {
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
-}
-
-fn json(document: &impl Serialize) -> String {
-    // Texts and numbers are always representable.
-    serde_json::to_string_pretty(document).map(|text| text + "\n").unwrap_or_default()
 }

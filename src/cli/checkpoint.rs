@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::look::{AboutRun, Look, LookError, PerhapsAgent, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, PerhapsAgent, agent_id, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::steer::Frozen;
+use crate::render::json::pretty;
 use crate::render::steer;
 
 /// Freeze now, as a commit beside the branch, what running agents have changed

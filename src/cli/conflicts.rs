@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::look::{AboutRun, Look, LookError, pretty, print};
+use super::look::{AboutRun, Look, LookError, print};
 use super::{Common, Exit, Failure, Format};
 use crate::render::conflict::{self, ConflictDocument};
 use crate::render::conflicts::conflicts;
 use crate::render::json::VERSION;
+use crate::render::json::pretty;
 
 /// Show the conflicts of the run: who wrote into whose files, and what was decided
 #[derive(Clone, Debug, clap::Args)]

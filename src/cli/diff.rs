@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::look::{AboutRun, Look, LookError, PerhapsAgent, State, pretty, print};
+use super::look::{AboutRun, Look, LookError, PerhapsAgent, State, print};
 use super::patch::{Wanted, print_patch};
 use super::salvage::lines_of;
 use super::{Common, Exit, Failure, Format};
@@ -15,6 +15,7 @@ use crate::host::changes::{Changes, ChangesError, Place, of_agent};
 use crate::host::git::{GitError, PatchPath, Repository};
 use crate::host::state::RunDir;
 use crate::render::json::VERSION;
+use crate::render::json::pretty;
 use crate::render::patch::{self, PathDocument};
 use crate::render::style::{Palette, Tone};
 use crate::render::text::plural;

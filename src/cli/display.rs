@@ -10,6 +10,7 @@ use super::alerts::Alerts;
 use super::detach;
 use super::manner::Manner;
 use super::progress::Progress;
+use super::records::event_json;
 use super::relay::{STDERR, STDOUT, Through};
 use crate::core::agent::Plan;
 use crate::core::effect::Telling;
@@ -21,7 +22,7 @@ use crate::host::clock::Clock;
 use crate::host::driver::{self, Contests, DriverError, Observer, Setup};
 use crate::host::hooks::{self, Hooks};
 use crate::host::process::{self, Launcher};
-use crate::journal::{self, Entry};
+use crate::journal::Entry;
 use crate::render::check::CheckDocument;
 use crate::render::style::Palette;
 use crate::render::{Setting, json, reason, steer};
@@ -138,10 +139,8 @@ impl Observer for Display {
         self.leave();
         self.progress.record(&entry.record);
         self.alerts.recorded(entry, &self.setting, &self.progress);
-        if self.jsonl
-            && let Ok(line) = journal::event_line(entry)
-        {
-            STDOUT.say(format!("{}\n", line.trim_end()).as_bytes());
+        if self.jsonl {
+            STDOUT.say(event_json(entry).as_bytes());
         }
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::progress::palette_for;
 use super::{Common, Exit, Failure, Format};
 use crate::host::doctor::{Finding, Verdict, examine};
+use crate::render::json::pretty;
 use crate::render::style::{Palette, Tone};
 use crate::render::text::{pad, printable};
 
@@ -103,8 +104,7 @@ fn json(findings: &[Finding]) -> String {
             })
             .collect(),
     };
-    // Texts and numbers are always representable.
-    serde_json::to_string_pretty(&document).map(|text| text + "\n").unwrap_or_default()
+    pretty(&document)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! `supervise grant`: adds to what an agent may write, while the run goes on.
 
-use super::look::{AboutRun, Look, LookError, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, agent_id, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::claim::{Pattern, PatternError};
+use crate::render::json::pretty;
 use crate::render::steer;
 
 /// Let an agent that runs or waits write more, if nobody else has it locked or reserved

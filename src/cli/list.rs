@@ -5,11 +5,12 @@
 use std::io;
 use std::path::Path;
 
-use super::look::{AboutRun, Look, LookError, pretty, print};
+use super::look::{AboutRun, Look, LookError, print};
 use super::progress::{palette_for, report_width};
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Common, Exit, Failure, Format};
 use crate::host::past::NoRun;
+use crate::render::json::pretty;
 use crate::render::list::{ListSetting, Registry};
 use crate::session;
 

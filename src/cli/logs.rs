@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::display::doing;
-use super::look::{Look, LookError, OneAgent, RunArg, State, print};
-use super::{Common, Exit, Failure};
+use super::look::{AboutRun, Look, LookError, OneAgent, State, print};
+use super::{Common, Exit, Failure, Format};
 use crate::core::ids::{Attempt, AttemptId};
 use crate::core::view::AgentView;
 use crate::host::follow::{LogTail, Watch, log_size};
+use crate::render::json::line;
 use crate::render::reason::why_text;
 use crate::render::text::log_line;
-use crate::runner::Reader;
+use crate::runner::{Progress, Reader};
 use crate::session::RunnerKind;
 
 /// Print what an agent said and did
@@ -35,13 +36,13 @@ pub struct LogsArgs {
     #[arg(long, group = "which")]
     pub verify: bool,
     /// Its standard output as it is: of codex and claude, their JSON lines
-    #[arg(long, group = "which")]
+    #[arg(long, group = "which", conflicts_with = "format")]
     pub raw: bool,
     /// Go on with what it prints until the attempt ends
     #[arg(long, short)]
     pub follow: bool,
     #[command(flatten)]
-    pub run: RunArg,
+    pub about: AboutRun,
 }
 
 const AFTER_HELP: &str = "\
@@ -49,6 +50,7 @@ Examples:
   supervise logs api
   supervise logs api --follow
   supervise logs api --attempt 1 --stderr
+  supervise logs api --format json | jq -r 'select(.kind == \"runs\").text'
   supervise logs api --raw > api.jsonl";
 
 /// How long nothing may happen before it is asked whether the attempt still goes on.
@@ -73,7 +75,7 @@ enum LogsError {
 }
 
 pub fn run(args: &LogsArgs, common: &Common) -> Result<Exit, Failure> {
-    let look = Look::at(common, &args.run).map_err(LookError::fail)?;
+    let look = Look::at(common, &args.about.run).map_err(LookError::fail)?;
     let state = look.state().map_err(LookError::fail)?;
     let agent = state.agent(args.agent.text()).map_err(LookError::fail)?;
     let id = attempt(args, agent, &state)?;
@@ -90,7 +92,8 @@ pub fn run(args: &LogsArgs, common: &Common) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(failed(error)),
     };
-    let mut shown = Shown::new(which, state.past.kind(&id.agent), &look);
+    let kind = state.past.kind(&id.agent);
+    let mut shown = Shown::new(&id, which, args.about.format, kind, &look);
     let mut waiting = watch.map(|watch| Waiting { watch, look: &look, id: &id, file: which.file(), over: false });
     if let Some(waiting) = &mut waiting {
         waiting.over = waiting.is_over();
@@ -157,6 +160,15 @@ impl Which {
         }
     }
 
+    /// What programs call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Output | Self::Raw => "stdout",
+            Self::Stderr => "stderr",
+            Self::Verify => "verify",
+        }
+    }
+
     /// What is missing where the file is not there, and what that means.
     fn absent(self) -> (&'static str, &'static str) {
         match self {
@@ -202,8 +214,11 @@ impl Waiting<'_> {
 }
 
 /// Prints a log piece by piece.
-struct Shown {
+struct Shown<'a> {
     form: Form,
+    format: Format,
+    id: &'a AttemptId,
+    which: Which,
     /// The beginning of a line.
     line: Vec<u8>,
     workspace: String,
@@ -218,50 +233,85 @@ enum Form {
     Told(Box<Reader>),
 }
 
-impl Shown {
-    fn new(which: Which, kind: RunnerKind, look: &Look) -> Self {
+/// One line of a log, for programs.
+#[derive(Clone, Debug, serde::Serialize)]
+struct LogLine<'a> {
+    agent: &'a str,
+    attempt: u32,
+    log: &'static str,
+    kind: &'static str,
+    text: Option<&'a str>,
+    paths: Option<Vec<&'a str>>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(id: &'a AttemptId, which: Which, format: Format, kind: RunnerKind, look: &Look) -> Self {
         let form = match (which, kind) {
             (Which::Raw, _) if !io::stdout().is_terminal() => Form::Bytes,
             (Which::Output, RunnerKind::Codex | RunnerKind::Claude) => Form::Told(Box::new(Reader::new(kind))),
             _ => Form::Lines,
         };
-        Self { form, line: Vec::new(), workspace: format!("{}/", look.repository.workspace().display()), any: false }
+        let workspace = format!("{}/", look.repository.workspace().display());
+        Self { form, format, id, which, line: Vec::new(), workspace, any: false }
     }
 
     /// `false`: the reader of standard output has gone away.
     fn show(&mut self, bytes: &[u8]) -> bool {
         self.any |= !bytes.is_empty();
-        let text = match &mut self.form {
+        let told = match &mut self.form {
             Form::Bytes => return print(bytes),
-            Form::Told(reader) => {
-                let told = reader.feed(bytes);
-                told.iter().map(|progress| log_line(&doing(progress, &self.workspace)) + "\n").collect::<String>()
-            }
+            Form::Told(reader) => reader.feed(bytes),
             Form::Lines => {
                 let mut text = String::new();
                 for part in bytes.split_inclusive(|byte| *byte == b'\n') {
                     self.line.extend_from_slice(part);
                     if part.ends_with(b"\n") || self.line.len() >= MAX_LINE {
-                        text.push_str(&take_line(&mut self.line));
+                        text.push_str(&self.take_line());
                     }
                 }
-                text
+                return print(text);
             }
         };
-        print(text)
+        print(told.iter().map(|progress| self.progress(progress)).collect::<String>())
     }
 
     /// A last line without a line feed.
     fn finish(&mut self) {
         if !self.line.is_empty() {
-            print(take_line(&mut self.line));
+            print(self.take_line());
         }
     }
-}
 
-fn take_line(line: &mut Vec<u8>) -> String {
-    let text = String::from_utf8_lossy(line);
-    let shown = log_line(text.trim_end_matches(['\n', '\r'])) + "\n";
-    line.clear();
-    shown
+    fn take_line(&mut self) -> String {
+        let bytes = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_end_matches(['\n', '\r']);
+        match self.format {
+            Format::Human => log_line(text) + "\n",
+            Format::Json => self.json("line", Some(text), None),
+        }
+    }
+
+    fn progress(&self, progress: &Progress) -> String {
+        if self.format == Format::Human {
+            return log_line(&doing(progress, &self.workspace)) + "\n";
+        }
+        match progress {
+            Progress::Says(text) => self.json("says", Some(text), None),
+            Progress::Runs(command) => self.json("runs", Some(command), None),
+            Progress::Edits(paths) => {
+                let inside = |path: &'_ String| path.strip_prefix(&self.workspace).unwrap_or(path).to_owned();
+                let paths: Vec<String> = paths.iter().map(inside).collect();
+                self.json("edits", None, Some(paths.iter().map(String::as_str).collect()))
+            }
+            Progress::Uses(tool) => self.json("uses", Some(tool), None),
+            Progress::Thinks => self.json("thinks", None, None),
+            Progress::Note(text) => self.json("note", Some(text), None),
+        }
+    }
+
+    fn json(&self, kind: &'static str, text: Option<&str>, paths: Option<Vec<&str>>) -> String {
+        let AttemptId { agent, attempt } = self.id;
+        line(&LogLine { agent: agent.as_str(), attempt: attempt.0, log: self.which.name(), kind, text, paths })
+    }
 }

@@ -336,9 +336,3 @@ pub fn print(text: impl AsRef<[u8]>) -> bool {
     let mut out = io::stdout().lock();
     out.write_all(text.as_ref()).and_then(|()| out.flush()).is_ok()
 }
-
-/// A document as it is printed.
-pub fn pretty(document: &impl serde::Serialize) -> String {
-    // Texts and numbers are always representable.
-    serde_json::to_string_pretty(document).map(|text| text + "\n").unwrap_or_default()
-}

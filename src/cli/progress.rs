@@ -135,7 +135,7 @@ impl Progress {
     #[must_use]
     pub fn speaker(&self) -> Option<Speaker> {
         match &self.out {
-            Out::Live(live) => Some(Speaker(Arc::clone(&live.bars))),
+            Out::Live(live) => Some(live.speaker()),
             Out::Plain(_) => None,
         }
     }
@@ -162,13 +162,27 @@ impl Progress {
 
 /// Says what agents do, on their live lines while they have some.
 #[derive(Clone, Debug)]
-pub struct Speaker(Bars);
+pub struct Speaker {
+    all: MultiProgress,
+    bars: Bars,
+}
 
 impl Speaker {
     pub fn say(&self, id: &AttemptId, text: &str) {
-        if let Some(bar) = locked(&self.0).get(id) {
+        if let Some(bar) = locked(&self.bars).get(id) {
             bar.set_message(printable(text));
         }
+    }
+
+    /// Takes the live lines away, prints a last one, and waits for who reads.
+    pub fn leave(&self, text: &str) {
+        for (_, bar) in std::mem::take(&mut *locked(&self.bars)) {
+            bar.finish_and_clear();
+        }
+        // The terminal may be gone.
+        let _ = self.all.println(text);
+        let _ = self.all.clear();
+        STDERR.settle();
     }
 }
 
@@ -225,6 +239,10 @@ impl Live {
         }
     }
 
+    fn speaker(&self) -> Speaker {
+        Speaker { all: self.all.clone(), bars: Arc::clone(&self.bars) }
+    }
+
     fn open(&self, id: &AttemptId, slot: Option<Slot>, age: Duration) {
         let bar = self.all.add(ProgressBar::new_spinner().with_elapsed(age));
         // The template is fixed; were it wrong, indicatif's own style would be used.
@@ -244,7 +262,7 @@ impl Live {
     }
 
     fn say(&self, id: &AttemptId, text: &str) {
-        Speaker(Arc::clone(&self.bars)).say(id, text);
+        self.speaker().say(id, text);
     }
 
     fn print(&self, line: &str) {

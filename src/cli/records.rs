@@ -11,13 +11,20 @@ use crate::core::record::Fact;
 use crate::host::clock::Clock;
 use crate::host::follow::Watch;
 use crate::host::past::PastError;
-use crate::journal::{Entry, Follow, Header, JournalError};
+use crate::journal::{Entry, Follow, Header, JournalError, event_line};
+use crate::render::text::harmless_json;
 
 /// How long nothing may happen before it is asked whether the run still goes on.
 const QUIET: Duration = Duration::from_secs(5);
 /// How long a supervisor may take to go after the last record, and the pause between two looks.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// A record for programs, with its line feed.
+pub fn event_json(entry: &Entry) -> String {
+    // What was read from a journal can be written.
+    event_line(entry).map(|line| harmless_json(line.trim_end().to_owned()) + "\n").unwrap_or_default()
+}
 
 /// A place in the records of a run.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::analysis;
-use super::look::{Look, LookError, RunArg, pretty, print};
+use super::look::{Look, LookError, RunArg, print};
 use super::progress::{palette_for, report_width};
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Common, Exit, Failure, Format, What};
@@ -22,6 +22,7 @@ use crate::core::newcomer::{NewAgent, Work};
 use crate::host::past::NoRun;
 use crate::render::check::{AddedDocument, Checked, added};
 use crate::render::join::Joined;
+use crate::render::json::pretty;
 use crate::render::text::printable;
 use crate::session::append::{append, id_of, key_at};
 use crate::session::{Loaded, Origin, SessionErrors, load, read};

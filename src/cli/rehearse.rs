@@ -3,11 +3,12 @@
 //! Invariant: nothing is written, no branch is switched and no lock is taken; another run may go on. It ends
 //! with the code that a run would end with that is refused before it starts.
 
-use super::look::{pretty, print};
+use super::look::print;
 use super::run::{Request, load, refuse, setting};
 use super::{Exit, Failure, RunFormat};
 use crate::core::rehearsal::rehearse;
 use crate::host::clock::Clock;
+use crate::render::json::{line, pretty};
 use crate::render::rehearsal;
 
 pub(super) fn run(request: &Request, format: RunFormat) -> Result<Exit, Failure> {
@@ -18,7 +19,7 @@ pub(super) fn run(request: &Request, format: RunFormat) -> Result<Exit, Failure>
     print(match format {
         RunFormat::Human => rehearsal::table(&session.name, &session.plan, &waves, &setting),
         RunFormat::Json => pretty(&document()),
-        RunFormat::Jsonl => serde_json::to_string(&document()).unwrap_or_default() + "\n",
+        RunFormat::Jsonl => line(&document()),
     });
     refuse(request, &session, &mut repository)?;
     Ok(Exit::Success)

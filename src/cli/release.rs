@@ -3,10 +3,11 @@
 //! A lock never leaves a living tree, so this ends the attempt: its work is kept aside, its files are
 //! put back, and then the locks are free.
 
-use super::look::{AboutRun, Look, LookError, OneAgent, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, OneAgent, agent_id, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::steer::Stopping;
+use crate::render::json::pretty;
 use crate::render::steer;
 
 /// End what an agent runs, so that its locks are free; its work is kept aside

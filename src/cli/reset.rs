@@ -8,6 +8,7 @@ use super::resume::{Then, prepare};
 use super::run::{print, supervise};
 use super::{Common, Exit, Failure, RunFormat, look};
 use crate::render::json;
+use crate::render::json::pretty;
 
 /// Clear what a run left whose supervisor died: its work is kept aside, its files are put back
 ///
@@ -50,7 +51,7 @@ fn nothing(args: &ResetArgs, look: &Look) -> Result<Exit, LookError> {
         }
         RunFormat::Json => {
             let look::State { past, life, view, setting } = look.state()?;
-            look::print(look::pretty(&json::run(&view, &setting, past.until(&life))));
+            look::print(pretty(&json::run(&view, &setting, past.until(&life))));
         }
         RunFormat::Jsonl => {} // every record was written as it happened
     }

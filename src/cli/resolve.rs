@@ -1,9 +1,10 @@
 //! `supervise resolve`: a person decides a conflict that waits for it (`on_conflict = "manual"`).
 
-use super::look::{AboutRun, Look, LookError, agent_id, pretty, print};
+use super::look::{AboutRun, Look, LookError, agent_id, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::conflict::{ConflictId, Wish};
+use crate::render::json::pretty;
 use crate::render::steer;
 
 /// Decide an open conflict

@@ -34,6 +34,7 @@ use super::progress::{palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
 use super::{Common, Exit, Failure, RunFormat, rehearse};
+use crate::render::json::pretty;
 
 /// Run a session: launch its agents and commit each one's changes separately
 #[derive(Clone, Debug, clap::Args)]
@@ -408,7 +409,7 @@ pub(super) fn from_here(repository: &Repository) -> (String, String) {
 pub fn print(done: &Done, format: RunFormat) {
     let text = match format {
         RunFormat::Human => report::report(&done.view, &done.setting, done.ended),
-        RunFormat::Json => look::pretty(&json::run(&done.view, &done.setting, done.ended)),
+        RunFormat::Json => pretty(&json::run(&done.view, &done.setting, done.ended)),
         RunFormat::Jsonl => return, // every record was written as it happened
     };
     // A reader that has gone away does not change how the run went.

@@ -3,9 +3,10 @@
 //! Invariant: the JSON document is that of `run --format json`, and that of the supervisor's control
 //! socket: all three are made of the same view, here rebuilt from the journal.
 
-use super::look::{AboutRun, Look, LookError, PerhapsAgent, pretty, print};
+use super::look::{AboutRun, Look, LookError, PerhapsAgent, print};
 use super::{Common, Exit, Failure, Format};
 use crate::core::view::RunView;
+use crate::render::json::pretty;
 use crate::render::{json, status};
 
 /// Show how the run stands: each agent's state, reason, locks, and what to do next

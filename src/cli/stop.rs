@@ -2,10 +2,11 @@
 //!
 //! Whatever was changed is kept aside as at every other end; who was stopped is not tried again.
 
-use super::look::{AboutRun, Look, LookError, SomeAgents, State, pretty, print};
+use super::look::{AboutRun, Look, LookError, SomeAgents, State, print};
 use super::{Common, Exit, Failure, Format};
 use crate::control::{Reply, Request};
 use crate::core::steer::Stop;
+use crate::render::json::pretty;
 use crate::render::steer;
 use crate::render::text::some_of;
 

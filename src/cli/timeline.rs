@@ -3,9 +3,9 @@
 //! Invariant: it needs nothing but the journal, and changes nothing.
 
 use super::look::{AboutRun, Look, LookError, print};
-use super::records::{Records, Waited};
+use super::records::{Records, Waited, event_json};
 use super::{Common, Exit, Failure, Format};
-use crate::journal::{Entry, Header, event_line};
+use crate::journal::{Entry, Header};
 use crate::render::event::EventLines;
 
 /// Tell what happened in the run, one line an event
@@ -62,10 +62,9 @@ impl Teller {
 
     /// The lines of an entry, or nothing.
     fn tell(&mut self, entry: &Entry) -> String {
-        let line = match self {
-            Self::Human(lines) => lines.line(&entry.record),
-            Self::Json => event_line(entry).ok().map(|line| line.trim_end().to_owned()),
-        };
-        line.map(|line| line + "\n").unwrap_or_default()
+        match self {
+            Self::Human(lines) => lines.line(&entry.record).map(|line| line + "\n").unwrap_or_default(),
+            Self::Json => event_json(entry),
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SigSet};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::core::reason::Interrupt;
@@ -36,6 +37,39 @@ fn ignored() -> io::Result<impl Iterator<Item = i32>> {
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
     Ok((1..32).filter(move |number| set >> (number - 1) & 1 == 1))
+}
+
+/// The signals that end a process, held back in this thread and in those that it starts from now on, for one of them
+/// to take (sigwait(3)). Dropped, they have their meaning again in this one.
+#[derive(Debug)]
+pub struct Held(SigSet);
+
+impl Held {
+    pub fn hold() -> io::Result<Self> {
+        let held = SigSet::from_iter([SIGHUP, SIGINT, SIGTERM]);
+        held.thread_block()?;
+        Ok(Self(held))
+    }
+
+    /// Runs `then`, in a thread of its own, when the first of them comes.
+    pub fn take(self, then: impl FnOnce(Interrupt) + Send + 'static) -> io::Result<()> {
+        let held = self.0;
+        let wait = move || match held.wait() {
+            Ok(SIGHUP) => then(Interrupt::Hangup),
+            Ok(SIGTERM) => then(Interrupt::Terminate),
+            _ => then(Interrupt::Interrupt),
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It fails for a set that is none.
+        let _ = self.0.thread_unblock();
+    }
 }
 
 #[derive(Debug)]

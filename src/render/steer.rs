@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Setting;
 use super::attempt_reference;
-use super::json::run_state;
+use super::json::{pretty, run_state};
 use super::reason::why_text;
 use super::status::Commands;
 use super::text::{pad, plural, printable, some_of};
@@ -112,7 +112,7 @@ fn checkpoint_reference(run: &RunId, id: &AttemptId) -> String {
 pub fn detached(opened: &RunOpened, setting: &Setting, output: &Path, pid: Option<u32>) -> String {
     if let Some(pid) = pid {
         let document = DetachedDocument { version: 1, run: opened.run.as_str(), pid, output: output.to_string_lossy() };
-        return serde_json::to_string_pretty(&document).map(|text| text + "\n").unwrap_or_default();
+        return pretty(&document);
     }
     let supervise = setting.git.replacen("git", "supervise", 1);
     let next = [

@@ -30,6 +30,11 @@ fn a_run_goes_on_without_a_terminal() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    let programs = ["json", "jsonl"].map(|format| {
+        let mut command = repo.supervise();
+        command.args(["attach", "--format", format]).stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::null()).spawn().unwrap()
+    });
     let late = supervise(&repo, &["wait", "--timeout", "100ms"]);
     assert!(late.stderr.contains("still running after 100ms"), "{}", late.stderr);
     late.expect(124);
@@ -44,6 +49,9 @@ fn a_run_goes_on_without_a_terminal() {
     let attached = finish(attached, Duration::from_secs(20)).expect(1);
     assert!(attached.stderr.contains(": exit code 3; logs: "), "{}", attached.stderr);
     assert!(attached.stdout.contains("FAILED") && attached.stdout.contains("api"), "{}", attached.stdout);
+    let [document, records] = programs.map(|child| finish(child, Duration::from_secs(20)).expect(1));
+    assert_eq!(document.json(), supervise(&repo, &["status", "--format", "json"]).expect(0).json());
+    assert_eq!(records.stdout, supervise(&repo, &["timeline", "--format", "json"]).expect(0).stdout);
     let log = || text(&run_dir(&repo), "run.log");
     assert!(eventually(Duration::from_secs(10), || log().contains("  FAILED  ")), "its report: {}", log());
     let log = log();

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{TestRepo, finish, with_input};
 use super::{Run, ask, go, head, normal, patient, scripted, supervise};
@@ -120,6 +120,10 @@ fn a_log_is_followed_as_it_grows_and_cannot_command_the_terminal() {
     assert_eq!(raw.stdout, "\u{1b}]0;owned\u{7}\u{1b}[2Jfirst\n\tindented\n");
 }
 
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn every_attempt_and_every_stream_has_its_log() {
     let repo = TestRepo::new();
@@ -135,6 +139,13 @@ fn every_attempt_and_every_stream_has_its_log() {
     assert_eq!(logs(&["--id", "a", "--attempt", "1"]).stdout, "out 1\n");
     assert_eq!(logs(&["a", "--stderr"]).stdout, "err 2\n");
     assert_eq!(logs(&["a", "--verify", "--attempt", "1"]).stdout, "looked\n");
+    let line = |log: &str, text: &str| json!({"agent": "a", "attempt": 1, "log": log, "kind": "line", "text": text, "paths": null});
+    for (log, text) in [("stdout", "out 1"), ("stderr", "err 1"), ("verify", "looked")] {
+        let which = if log == "stdout" { vec![] } else { vec![format!("--{log}")] };
+        let which: Vec<&str> = which.iter().map(String::as_str).collect();
+        let told = logs(&[&["a", "--attempt", "1", "--format", "json"], &which[..]].concat()).stdout;
+        assert_eq!(json_lines(&told), [line(log, text)]);
+    }
     assert_eq!(logs(&["a", "--follow"]).stdout, "out 2\n", "what is over is not waited for");
     let quiet = logs(&["quiet"]);
     assert_eq!(quiet.stdout, "");
@@ -145,6 +156,7 @@ fn every_attempt_and_every_stream_has_its_log() {
         (&["logs", "quiet", "--verify"], 4, "attempt quiet#1 has no output of verify commands"),
         (&["logs"], 2, "required"),
         (&["logs", "a", "--raw", "--stderr"], 2, "cannot be used with"),
+        (&["logs", "a", "--raw", "--format", "json"], 2, "cannot be used with"),
     ] {
         let refused = supervise(&repo, args).expect(code);
         assert!(refused.stderr.contains(said), "{args:?}: {}", refused.stderr);
@@ -156,9 +168,13 @@ fn every_attempt_and_every_stream_has_its_log() {
 fn output_of_a_runner_is_told_in_words() {
     let repo = TestRepo::new();
     let codex = repo.tmp().join("codex");
+    let changes = [repo.path().join("src/a"), "/etc/b".into()].map(|path| json!({"path": path, "kind": "update"}));
+    let item = json!({"id": "3", "type": "file_change", "changes": changes, "status": "completed"});
+    let edits = json!({"type": "item.completed", "item": item}).to_string();
     let lines = [
         r#"{"type":"thread.started","thread_id":"t"}"#,
         r#"{"type":"item.started","item":{"id":"1","type":"command_execution","command":"ls","status":"in_progress"}}"#,
+        edits.as_str(),
         r#"{"type":"item.completed","item":{"id":"2","type":"agent_message","text":"I looked\u001b."}}"#,
         r#"{"type":"turn.completed","usage":{"input_tokens":10,"output_tokens":2}}"#,
     ];
@@ -178,6 +194,16 @@ fn output_of_a_runner_is_told_in_words() {
     );
     let raw = supervise(&repo, &["logs", "a", "--raw"]).expect(0).stdout;
     assert!(raw.starts_with("{\"type\":\"thread.started\""), "{raw}");
+    let of = |kind: &str, text: &str, paths: Value| {
+        let text = if text.is_empty() { Value::Null } else { json!(text) };
+        json!({"agent": "a", "attempt": 1, "log": "stdout", "kind": kind, "text": text, "paths": paths})
+    };
+    let expected = [
+        of("runs", "ls", Value::Null),
+        of("edits", "", json!(["src/a", "/etc/b"])),
+        of("says", "I looked .", Value::Null),
+    ];
+    assert_eq!(json_lines(&supervise(&repo, &["logs", "a", "--format", "json"]).expect(0).stdout), expected);
 }
 
 /// Two agents, the second of which writes into the first one's file and leaves the decision to a person.

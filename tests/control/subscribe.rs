@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::protocol::kind;
-use super::support::{TestRepo, executable, finish};
+use super::support::{TestRepo, executable, finish, signal};
 use super::{Run, ask, go, head, patient, scripted, socket, supervise};
 
 /// Somebody who subscribed, and how far they have read.
@@ -180,6 +180,17 @@ fn what_agents_are_doing_is_sent_to_those_who_want_to_know() {
     assert!(doing["text"].as_str().unwrap().starts_with("$ ls"), "{doing}");
     let shows = || shown.lock().unwrap().contains("$ ls");
     assert!(super::eventually(Duration::from_secs(30), shows), "{:?}", shown.lock().unwrap());
+    // Who has seen enough leaves no live line behind, and the run goes on.
+    let (other_terminal, leaves) = attach_on_a_terminal(&repo);
+    let shows = || other_terminal.lock().unwrap().contains("$ ls");
+    assert!(super::eventually(Duration::from_secs(30), shows), "{:?}", other_terminal.lock().unwrap());
+    signal(&leaves, "INT");
+    let left = finish(leaves, Duration::from_secs(20));
+    assert_eq!(left.code, Some(130));
+    let bye = || other_terminal.lock().unwrap().contains("the run goes on; to see it again: supervise attach");
+    assert!(super::eventually(Duration::from_secs(20), bye), "{:?}", other_terminal.lock().unwrap());
+    let last = other_terminal.lock().unwrap().rsplit("supervise attach").next().unwrap().to_owned();
+    assert!(!last.contains("$ ls"), "{last:?}");
     go(&repo);
     run.finish();
     assert!(!shown.lock().unwrap().contains("ls \u{1b}[2J"), "{:?}", shown.lock().unwrap());
