@@ -101,11 +101,7 @@ fn show(look: &Look, format: RunFormat) -> Result<Option<RunOutcome>, LookError>
 /// Leaves no live lines behind when somebody has seen enough.
 fn leave_in_order(look: &Look, held: io::Result<Held>, speaker: Speaker) {
     let text = format!("the run goes on; to see it again: {}", look.commands.call("attach"));
-    let leave = move |by| {
-        speaker.leave(&text);
-        std::process::exit(Exit::of(RunOutcome::Interrupted(by)).code().into());
-    };
-    if let Err(error) = held.and_then(|held| held.take(leave)) {
+    if let Err(error) = held.and_then(|held| held.take(move || speaker.leave(&text))) {
         tracing::warn!(%error, "its live lines stay when this is ended");
     }
 }

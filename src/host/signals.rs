@@ -7,7 +7,7 @@
 
 use std::io;
 
-use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SigSet};
+use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SigSet, raise};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::core::reason::Interrupt;
@@ -51,13 +51,14 @@ impl Held {
         Ok(Self(held))
     }
 
-    /// Runs `then`, in a thread of its own, when the first of them comes.
-    pub fn take(self, then: impl FnOnce(Interrupt) + Send + 'static) -> io::Result<()> {
+    /// Runs `last`, in a thread of its own, when the first of them comes; that one then ends the process.
+    pub fn take(self, last: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let held = self.0;
-        let wait = move || match held.wait() {
-            Ok(SIGHUP) => then(Interrupt::Hangup),
-            Ok(SIGTERM) => then(Interrupt::Terminate),
-            _ => then(Interrupt::Interrupt),
+        let wait = move || {
+            let signal = held.wait().unwrap_or(SIGTERM);
+            last();
+            // Neither fails for a signal that there is.
+            let _ = held.thread_unblock().and_then(|()| raise(signal));
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
         std::mem::forget(self);

@@ -89,30 +89,26 @@ pub fn runs(runs: &[ListedView], setting: &Setting) -> String {
 
 fn row(run: &ListedView, setting: &Setting) -> Vec<Cell> {
     let mut row: Vec<Cell> = vec![run.run.as_str().into()];
-    match &run.told {
-        Ok(told) => {
-            let (tone, state) = match told.state {
-                _ if told.died => (Tone::Bad, "DIED"),
-                RunState::Running => (Tone::Active, run_state(told.state)),
-                RunState::Completed => (Tone::Good, run_state(told.state)),
-                RunState::Failed | RunState::Interrupted => (Tone::Bad, run_state(told.state)),
-            };
-            // The column may be cut: what did not complete is told first.
-            let (done, others): (Vec<_>, Vec<_>) =
-                told.agents.iter().partition(|(state, _)| **state == State::Completed);
-            let agents = others.into_iter().chain(done).map(|(state, count)| format!("{count} {state}"));
-            row.extend([
-                printable(&told.session).into(),
-                day_and_time(told.started, setting).into(),
-                duration(told.took).into(),
-                Cell::toned(tone, state),
-                agents.collect::<Vec<_>>().join(", ").into(),
-            ]);
-        }
-        Err(_) => {
-            let nothing = || Cell::from("");
-            row.extend([nothing(), nothing(), nothing(), Cell::toned(Tone::Bad, "UNREADABLE"), nothing()]);
-        }
+    if let Ok(told) = &run.told {
+        let (tone, state) = match told.state {
+            _ if told.died => (Tone::Bad, "DIED"),
+            RunState::Running => (Tone::Active, run_state(told.state)),
+            RunState::Completed => (Tone::Good, run_state(told.state)),
+            RunState::Failed | RunState::Interrupted => (Tone::Bad, run_state(told.state)),
+        };
+        // The column may be cut: what did not complete is told first.
+        let (done, others): (Vec<_>, Vec<_>) = told.agents.iter().partition(|(state, _)| **state == State::Completed);
+        let agents = others.into_iter().chain(done).map(|(state, count)| format!("{count} {state}"));
+        row.extend([
+            printable(&told.session).into(),
+            day_and_time(told.started, setting).into(),
+            duration(told.took).into(),
+            Cell::toned(tone, state),
+            agents.collect::<Vec<_>>().join(", ").into(),
+        ]);
+    } else {
+        let nothing = || Cell::from("");
+        row.extend([nothing(), nothing(), nothing(), Cell::toned(Tone::Bad, "UNREADABLE"), nothing()]);
     }
     row.push(size(run.bytes).into());
     row.push(if run.salvage > 0 { run.salvage.to_string().into() } else { Cell::from("-") });
