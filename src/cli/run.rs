@@ -368,6 +368,11 @@ fn notes(session: &Session, facts: &Facts, gate: Option<&GateProbe>) -> Vec<Stri
         Some(Err(why)) => notes.push(format!("the gate cannot be had here: {why} (supervise doctor)")),
         Some(Ok(_)) => {}
     }
+    if !matches!(gate, Some(Ok(_))) && session.plan.agents.iter().any(|agent| !agent.claim.late.is_empty()) {
+        notes.push(
+            "without the gate nobody is asked at a first write: `late` files are locked from the start".to_owned(),
+        );
+    }
     if session.git_hooks == GitHooks::Skip && !facts.hooks.is_empty() {
         notes.push(format!("commit hooks are not run ({}); `git_hooks = \"run\"` runs them", facts.hooks.join(", ")));
     }

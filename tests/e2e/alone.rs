@@ -92,3 +92,23 @@ fn an_edit_from_outside_ends_nobody() {
     assert_eq!(ended.json()["unattributed"], serde_json::json!(["a.txt"]));
     assert_eq!(repo.files_of("feat(calm): calm"), ["b.txt"]);
 }
+
+/// Nobody is asked at a first write, so two that may write one path do not run at once.
+#[test]
+fn late_files_are_locked_from_the_start() {
+    let repo = TestRepo::with(&[("shared.txt", "0\n")]);
+    let agents = ["one", "two"].map(|id| {
+        let script = format!("echo {id} >> shared.txt; echo {id} > {id}.txt");
+        sh(id, &format!("[\"{id}.txt\"]"), &script, "late = [\"shared.txt\"]")
+    });
+    let ended = repo.run(&agents.concat(), &["--no-gate", "--format", "json"]).expect(0);
+    assert!(ended.stderr.contains("`late` files are locked from the start"), "{}", ended.stderr);
+    assert_eq!(ended.agent("two")["locks"]["exclusive"], serde_json::json!(["two.txt", "shared.txt"]));
+    assert_eq!(repo.read("shared.txt"), "0\none\ntwo\n");
+    for id in ["one", "two"] {
+        let mut files = ["shared.txt".to_owned(), format!("{id}.txt")];
+        files.sort();
+        assert_eq!(repo.files_of(&format!("feat({id}): {id}")), files, "{id}");
+    }
+    assert_eq!(repo.status(), "");
+}

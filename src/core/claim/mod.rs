@@ -45,6 +45,12 @@ impl Claim {
         self.exclusive.is_empty() && self.shared.is_empty()
     }
 
+    /// Locks from the start what is to be locked at the first write: where there is no gate, nobody is asked then, and
+    /// two that may write one path at once could not be told apart.
+    pub fn lock_late_at_start(&mut self) {
+        self.exclusive.append(&mut self.late);
+    }
+
     /// Is `path` in the exclusive part (and not denied)?
     #[must_use]
     pub fn exclusive_matches(&self, path: &RepoPath) -> bool {

@@ -288,6 +288,11 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
             let mut plan = session.plan.clone();
             plan.fits = limits::agents_at_once();
             plan.stop_at = session.stop_at.map(|time| clock.next(time));
+            if !layers.gate {
+                for agent in &mut plan.agents {
+                    agent.claim.lock_late_at_start();
+                }
+            }
             past::keep(&run_dir, &session, &plan).map_err(DriverError::Plan)?;
             let journal = Journal::create(&run_dir.journal(), &Header::new(run.clone(), clock.opened()))?;
             let supervisor = Supervisor::new(plan);

@@ -112,6 +112,12 @@ impl Driver<'_> {
     /// It was looked at.
     pub(super) fn drafted(&mut self, drafted: Result<Box<Drafted>, Rejection>) -> Option<Event> {
         let to = self.joining.looking.take();
+        let drafted = drafted.map(|mut drafted| {
+            if !self.layers.gate {
+                drafted.plan.claim.lock_late_at_start();
+            }
+            drafted
+        });
         let checked = drafted.and_then(|drafted| match self.supervisor.joining(&drafted.plan) {
             Ok(()) => Ok(drafted),
             Err(refusal) => Err(refused(&refusal)),
