@@ -98,6 +98,20 @@ fn begin(map: &mut Map, proc: BorrowedFd<'_>, tid: u32, base: Base, above: &[u8]
     if known { Ok(((index, join(&rel, above)), start)) } else { Err(Unusual) }
 }
 
+/// Directories below an anchor up to which asking about each is cheaper than to open the last, and to close it.
+const FEW: usize = 2;
+
+/// The same, asked from the anchor about each name of the way.
+fn look_step_by_step(map: &mut Map, spot: &Spot, start: Option<&Facts>, name: &[u8]) -> Result<Option<Facts>, Unusual> {
+    let (index, rel) = spot;
+    let ends = rel.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([rel.len()]);
+    let anchor = map.anchors.get(*index).fd();
+    let way: Vec<Facts> = ends.map(|end| facts_at(anchor, &rel[..end])).collect::<Result<_, _>>()?;
+    let dir = way.last().filter(|_| way.iter().all(Facts::is_dir)).ok_or(Unusual)?;
+    let there = facts_if_there(anchor, &join(rel, name))?;
+    same_directory(map, spot, start, dir).then_some(there).ok_or(Unusual)
+}
+
 /// What is at the name in the directory at `spot`, which is one that was found there before: `start`,
 /// if given.
 fn look(map: &mut Map, spot: &Spot, start: Option<&Facts>, name: &[u8]) -> Result<Option<Facts>, Unusual> {
@@ -105,12 +119,17 @@ fn look(map: &mut Map, spot: &Spot, start: Option<&Facts>, name: &[u8]) -> Resul
     if rel.is_empty() {
         return Ok(facts_if_there(map.anchors.get(*index).fd(), name)?);
     }
+    if rel.iter().filter(|b| **b == b'/').count() < FEW {
+        return look_step_by_step(map, spot, start, name);
+    }
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::CACHED;
     let flags = FIND | OFlags::DIRECTORY;
     let dir = rustix::fs::openat2(map.anchors.get(*index).fd(), rel.as_slice(), flags, Mode::empty(), how)?;
-    let facts = facts_at(&dir, b"")?;
-    if start.is_some_and(|start| !start.is_same_place(&facts)) || map.hint(facts.identity).as_ref() != Some(spot) {
-        return Err(Unusual);
-    }
-    Ok(facts_if_there(&dir, name)?)
+    let there = facts_if_there(&dir, name)?;
+    same_directory(map, spot, start, &facts_at(&dir, b"")?).then_some(there).ok_or(Unusual)
+}
+
+/// Is it the directory that was found at `spot` before, and the one that the process begins in?
+fn same_directory(map: &mut Map, spot: &Spot, start: Option<&Facts>, dir: &Facts) -> bool {
+    start.is_none_or(|start| start.is_same_place(dir)) && map.hint(dir.identity).as_ref() == Some(spot)
 }
