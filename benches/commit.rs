@@ -1,11 +1,12 @@
-//! Committing 3 changed files in a repository of 100,000 files: `git add` + `git commit` against
-//! freeze + place, in turns on the same repository; and what one attempt costs in it and in a tiny one.
+//! Committing 3 changed files: `git add` + `git commit` against freeze + place, in turns on the same repository, of
+//! 100 files, 1,000, 10,000 and 100,000; and what one attempt costs in the largest and in a tiny one.
 //!
-//! `cargo bench --bench commit` prints a table. `SUPERVISE_BENCH_FILES` and `SUPERVISE_BENCH_ROUNDS`
-//! change its size.
+//! `cargo bench --bench commit` prints a table. `SUPERVISE_BENCH_FILES="100 1000"` and `SUPERVISE_BENCH_ROUNDS`
+//! change its size; `-- --tsv FILE` writes the medians to a file.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops at the first failure")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -24,72 +25,104 @@ fn main() {
     if !std::env::args().any(|a| a == "--bench") {
         return;
     }
-    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |v| v.parse().unwrap());
-    let (files, rounds) = (number("SUPERVISE_BENCH_FILES", 100_000), number("SUPERVISE_BENCH_ROUNDS", 15));
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("ws");
-    let changed = [0, files / 2, files - 1].map(name_of);
-    let changed = [&*changed[0], &*changed[1], &*changed[2]];
-    build(&root, files);
-    let mut times = Times::default();
-    let mut repository = Repository::open(&root).unwrap();
-    let opened = timed(|| repository.open_run(&RunId::new("bench").unwrap(), false).unwrap());
-    for round in 0..rounds {
-        let stamp =
-            |who: &str| changed.iter().for_each(|f| fs::write(root.join(f), format!("{who} {round}\n")).unwrap());
-        stamp("git");
-        times.git.push(timed(|| {
-            git(&root, &[&["add"], &changed[..]].concat());
-            git(&root, &["commit", "-q", "-m", "by git"]);
-        }));
-        agent(&mut repository, &root, dir.path(), &changed, round, || stamp("agent"), &mut times);
-        assert_eq!(git(&root, &["status", "--porcelain"]), "", "round {round}");
+    let sizes = std::env::var("SUPERVISE_BENCH_FILES").unwrap_or_else(|_| "100 1000 10000 100000".to_owned());
+    let rounds = std::env::var("SUPERVISE_BENCH_ROUNDS").map_or(15, |v| v.parse().unwrap());
+    let tsv = std::env::args().skip_while(|a| a != "--tsv").nth(1);
+    let mut table = "files\tgit\tsupervise\n".to_owned();
+    println!("3 changed files, {rounds} rounds; medians (fastest)");
+    println!("   files       git add + git commit      measure + freeze + place + unpin   ratio");
+    let mut largest = None;
+    for files in sizes.split_whitespace().map(|size| size.parse().unwrap()) {
+        let mut taken = Taken::of(files, rounds);
+        let Times { git, ours, .. } = &mut taken.times;
+        println!("{files:>8}  {:>25}  {:>36}  {:6.1}", show(git), show(ours), ratio(git, ours));
+        let seconds = [median(git), median(ours)].map(|time| time.as_secs_f64());
+        writeln!(table, "{files}\t{:.6}\t{:.6}", seconds[0], seconds[1]).unwrap();
+        largest = Some(taken);
     }
-    println!("{files} files, 3 changed, {rounds} rounds; medians (fastest)");
-    println!("  git add + git commit                {}", show(&mut times.git));
-    println!("  measure + freeze + place + unpin    {}", show(&mut times.ours));
-    println!("  ratio                               {:.1}", ratio(&mut times.git, &mut times.ours));
-    println!("  prepare (dirty check, baseline)     {}", show(&mut times.prepare));
-    println!("  measure without a change            {}", show(&mut times.idle));
-    println!("  opening the run, once               {:9.3} ms", opened.as_secs_f64() * 1000.0);
-    let survey = timed(|| assert_eq!(repository.survey().unwrap(), []));
-    println!("  survey of the whole tree            {:9.3} ms", survey.as_secs_f64() * 1000.0);
-    questions(&repository, &root, dir.path(), &changed);
-    let tiny = dir.path().join("tiny");
-    build(&tiny, 1);
-    let mut times = Times::default();
-    let mut repository = Repository::open(&tiny).unwrap();
-    repository.open_run(&RunId::new("bench").unwrap(), false).unwrap();
-    for round in 0..200 {
-        prepared(&mut repository, dir.path(), &[&name_of(0)], round, "tiny", &mut times);
+    if let Some(tsv) = tsv {
+        fs::write(tsv, table).unwrap();
     }
-    let mut none = Times::default();
-    for round in 0..200 {
-        prepared(&mut repository, dir.path(), &[], round, "none", &mut none);
+    largest.unwrap().tell();
+}
+
+/// A repository in which both have committed.
+struct Taken {
+    dir: tempfile::TempDir,
+    files: usize,
+    repository: Repository,
+    opened: Duration,
+    times: Times,
+}
+
+impl Taken {
+    fn of(files: usize, rounds: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("ws");
+        let changed = [0, files / 2, files - 1].map(name_of);
+        let changed = [&*changed[0], &*changed[1], &*changed[2]];
+        build(&root, files);
+        let mut times = Times::default();
+        let mut repository = Repository::open(&root).unwrap();
+        let opened = timed(|| repository.open_run(&RunId::new("bench").unwrap(), false).unwrap());
+        for round in 0..rounds {
+            let stamp =
+                |who: &str| changed.iter().for_each(|f| fs::write(root.join(f), format!("{who} {round}\n")).unwrap());
+            stamp("git");
+            times.git.push(timed(|| {
+                git(&root, &[&["add"], &changed[..]].concat());
+                git(&root, &["commit", "-q", "-m", "by git"]);
+            }));
+            agent(&mut repository, &root, dir.path(), &changed, round, || stamp("agent"), &mut times);
+            assert_eq!(git(&root, &["status", "--porcelain"]), "", "round {round}");
+        }
+        Self { dir, files, repository, opened, times }
     }
-    println!("one file");
-    println!("  prepare                             {}", show(&mut times.prepare));
-    println!("  measure without a change            {}", show(&mut times.idle));
-    println!("no claim");
-    println!("  prepare                             {}", show(&mut none.prepare));
-    println!("  measure                             {}", show(&mut none.idle));
+
+    fn tell(mut self) {
+        println!("{} files", self.files);
+        println!("  prepare (dirty check, baseline)     {}", show(&mut self.times.prepare));
+        println!("  measure without a change            {}", show(&mut self.times.idle));
+        println!("  opening the run, once               {:9.3} ms", self.opened.as_secs_f64() * 1000.0);
+        let survey = timed(|| assert_eq!(self.repository.survey().unwrap(), []));
+        println!("  survey of the whole tree            {:9.3} ms", survey.as_secs_f64() * 1000.0);
+        questions(&self.repository, &self.dir.path().join("ws"), self.dir.path(), &name_of(self.files / 2));
+        let tiny = self.dir.path().join("tiny");
+        build(&tiny, 1);
+        let mut times = Times::default();
+        let mut repository = Repository::open(&tiny).unwrap();
+        repository.open_run(&RunId::new("bench").unwrap(), false).unwrap();
+        for round in 0..200 {
+            prepared(&mut repository, self.dir.path(), &[&name_of(0)], round, "tiny", &mut times);
+        }
+        let mut none = Times::default();
+        for round in 0..200 {
+            prepared(&mut repository, self.dir.path(), &[], round, "none", &mut none);
+        }
+        println!("one file");
+        println!("  prepare                             {}", show(&mut times.prepare));
+        println!("  measure without a change            {}", show(&mut times.idle));
+        println!("no claim");
+        println!("  prepare                             {}", show(&mut none.prepare));
+        println!("  measure                             {}", show(&mut none.idle));
+    }
 }
 
 /// What single paths are, as it is asked while a process waits.
-fn questions(first: &Repository, root: &Path, dir: &Path, changed: &[&str]) {
+fn questions(first: &Repository, root: &Path, dir: &Path, changed: &str) {
     fs::write(root.join(".git/info/exclude"), "*.o\nnode_modules/\n/target/\n*.log\n!keep.log\n").unwrap();
     let mut r = first.beside().unwrap();
     let opened = timed(|| drop(r.facts_of(&RepoPath::new(b"x").unwrap(), false).unwrap()));
     println!("facts of a path                       µs, median of 2,000 (p99); the first {:.0}", micros(opened));
     let deep = "dir000/node_modules/a/b/c/d.js";
     for (what, path) in
-        [("tracked", changed[1]), ("new", "dir000/new.rs"), ("new and deep", "a/b/c/d/e/f.rs"), ("ignored", deep)]
+        [("tracked", changed), ("new", "dir000/new.rs"), ("new and deep", "a/b/c/d/e/f.rs"), ("ignored", deep)]
     {
         let path = RepoPath::new(path.as_bytes()).unwrap();
         let times = (0..2000).map(|_| timed(|| drop(r.facts_of(&path, false).unwrap()))).collect();
         println!("  {what:<36}{}", show_micros(times));
     }
-    let path = RepoPath::new(changed[1].as_bytes()).unwrap();
+    let path = RepoPath::new(changed.as_bytes()).unwrap();
     let times = (0..2000).map(|_| timed(|| drop(r.base_of(&path, &dir.join("asked")).unwrap()))).collect();
     println!("  {:<36}{}", "base of a tracked file", show_micros(times));
 }

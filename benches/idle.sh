@@ -2,15 +2,17 @@
 # What waiting costs: the memory of the supervisor, of its fork server and of its shims while agents do nothing,
 # and how often the supervisor wakes up meanwhile. Prints a table; exits 1 if a limit is not met.
 #
-#   benches/idle.sh [--agents "4 10 100 1000"] [--seconds N]
+#   benches/idle.sh [--agents "4 10 100 1000"] [--seconds N] [--tsv FILE]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 sizes="4 10 100 1000"
 seconds=10
+tsv=
 while [ $# -gt 0 ]; do
   case $1 in
     --agents) sizes=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
+    --tsv) tsv=$(realpath "$2"); shift 2 ;;
     *) echo "unknown argument $1; see the head of $0" >&2; exit 2 ;;
   esac
 done
@@ -72,6 +74,9 @@ for n in $sizes; do
   finish
   cd "$dir"
 done
+
+# In KiB, as they were counted.
+[ -z "$tsv" ] || { printf 'agents\tsupervisor\tserver\tlargest_shim\tshims\twake_ups\n'; cat "$dir/table"; } > "$tsv"
 
 awk -F '\t' -v s="$seconds" 'BEGIN {
     printf "agents that do nothing; memory in MiB\n\n%8s %12s %12s %15s %15s %16s\n", "agents", "supervisor", "fork server", "largest shim", "an agent, all", "wake-ups in " s " s"

@@ -100,6 +100,7 @@ fn main() -> ExitCode {
         ("10,000 agents, literal", 10_000, Shape::Literal, Duration::from_secs(1), 5),
         ("10,000 agents, deep", 10_000, Shape::Deep, Duration::from_secs(10), 3),
         ("10,000 agents, meeting", 10_000, Shape::Meeting, Duration::from_secs(10), 3),
+        ("100,000 agents, literal", 100_000, Shape::Literal, Duration::from_secs(10), 2),
     ] {
         let texts = texts(agents, shape);
         let ids: Vec<AgentId> = (0_u32..).take(agents).map(AgentId::numbered).collect();

@@ -1,4 +1,4 @@
-//! What a shim costs in memory. What it costs in time: benches/compare.sh.
+//! What a shim costs in memory, and in threads. What it costs in time: benches/compare.sh.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "figures are for reading")]
 
@@ -32,6 +32,29 @@ fn own_kib(pid: u32) -> u64 {
     }
     assert!(mappings > 0, "{maps}");
     own
+}
+
+/// What forks here copies memory in which nobody else is half-way through something.
+#[test]
+fn a_shim_and_who_forks_it_have_one_thread() {
+    Bench::run(async |bench| {
+        let mut tree = bench.sh("echo ready; exec sleep 1000").spawn().await.unwrap();
+        tree.output_has("ready").await;
+        let threads = |pid: u32| fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+        let server = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        let is_ours = |pid: &u32| {
+            let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let parent = format!("PPid:\t{}\n", std::process::id());
+            of("comm") == "supervise-shims\n" && of("status").contains(&parent)
+        };
+        let servers: Vec<u32> = server.filter_map(|name| name.parse().ok()).filter(is_ours).collect();
+        assert!(!servers.is_empty(), "it is a child of this process");
+        for pid in servers.into_iter().chain([tree.shim()]) {
+            assert_eq!(threads(pid), 1, "process {pid}");
+        }
+        tree.end(Ending::AtOnce);
+        assert_eq!(tree.ended().await, Exit::Signal(9));
+    });
 }
 
 #[test]

@@ -107,3 +107,35 @@ fn fork() -> io::Result<Forked> {
         _ => Ok(Forked::Parent { answer: -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }),
     }
 }
+
+/// What is claimed beside the `unsafe` above, which is a system call that Miri does not know.
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_has_its_own_memory_and_another_parent() {
+        let (mut reads, writes) = io::pipe().unwrap();
+        let mut number = Box::new(1_u8);
+        match fork().unwrap() {
+            Forked::Child => {
+                // Nothing but system calls: other threads of the tests may have been half-way through something.
+                *number = 2;
+                let parent = nix::unistd::getppid().as_raw().to_ne_bytes();
+                let _ = rustix::io::write(&writes, &[**black_box(&number)]);
+                let _ = rustix::io::write(&writes, &parent);
+                // SAFETY: it ends this process at once.
+                unsafe { libc::_exit(0) }
+            }
+            Forked::Parent { answer } => assert!(answer > 0, "{answer}"),
+        }
+        drop(writes);
+        let mut told = Vec::new();
+        reads.read_to_end(&mut told).unwrap();
+        assert_eq!((told[0], **black_box(&number)), (2, 1));
+        assert_eq!(told[1..], nix::unistd::getppid().as_raw().to_ne_bytes(), "a sibling");
+    }
+}

@@ -252,3 +252,98 @@ fn low(word: u64) -> u32 {
     const HALF: u64 = 0xFFFF_FFFF;
     (word & HALF) as u32
 }
+
+/// What is claimed beside each `unsafe` above. Miri does not know these system calls, so they are asked of the kernel.
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::mem::{align_of, offset_of, size_of};
+
+    use super::*;
+
+    /// Bytes of the argument of an ioctl, as its number says (`asm-generic/ioctl.h`).
+    fn argument(number: libc::c_ulong) -> usize {
+        usize::try_from(number >> 16 & 0x3FFF).unwrap()
+    }
+
+    fn listener() -> Listener {
+        Listener::new(File::open("/dev/null").unwrap().into(), false).unwrap()
+    }
+
+    #[test]
+    fn an_instruction_has_the_layout_of_sock_filter() {
+        assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
+        assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());
+        let ours = [
+            offset_of!(Instruction, code),
+            offset_of!(Instruction, yes),
+            offset_of!(Instruction, no),
+            offset_of!(Instruction, value),
+        ];
+        let theirs = [
+            offset_of!(libc::sock_filter, code),
+            offset_of!(libc::sock_filter, jt),
+            offset_of!(libc::sock_filter, jf),
+            offset_of!(libc::sock_filter, k),
+        ];
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn the_sizes_of_notifications_are_three_numbers_of_16_bits() {
+        let mut sizes = [u16::MAX; 8];
+        // SAFETY: there is room for more than the kernel is believed to write.
+        let asked = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, sizes.as_mut_ptr()) };
+        assert_eq!(asked, 0);
+        assert!(sizes[..3].iter().all(|size| (1..4096).contains(size)), "{sizes:?}");
+        assert_eq!(sizes[3..], [u16::MAX; 5], "and no more");
+    }
+
+    #[test]
+    fn buffers_are_aligned_and_as_large_as_the_kernel_says() {
+        let Listener { notification, reply, .. } = listener();
+        let size = |words: &[u64]| size_of_val(words);
+        assert!(size(&notification) >= argument(libc::SECCOMP_IOCTL_NOTIF_RECV), "{}", notification.len());
+        assert!(size(&reply) >= argument(libc::SECCOMP_IOCTL_NOTIF_SEND), "{}", reply.len());
+        for buffer in [&notification, &reply] {
+            assert_eq!(buffer.as_ptr().addr() % align_of::<u64>(), 0);
+        }
+        assert!(align_of::<libc::seccomp_notif>() <= align_of::<u64>());
+        assert_eq!(size_of::<libc::seccomp_notif>(), NOTIFICATION_WORDS * size_of::<u64>());
+        assert_eq!(size_of::<libc::seccomp_notif_resp>(), REPLY_WORDS * size_of::<u64>());
+    }
+
+    #[test]
+    fn the_number_of_a_call_is_eight_bytes_that_are_only_read() {
+        const WRITE: libc::c_ulong = 1;
+        assert_eq!(argument(libc::SECCOMP_IOCTL_NOTIF_ID_VALID), size_of::<u64>());
+        // Seen from the process: it writes, the kernel reads.
+        assert_eq!(libc::SECCOMP_IOCTL_NOTIF_ID_VALID >> 30, WRITE);
+        assert!(!listener().is_valid(1), "/dev/null has no calls");
+    }
+
+    #[test]
+    fn flags_are_a_number_and_what_does_not_know_them_does_without() {
+        assert!(!listener().gated().sync_wake);
+    }
+
+    #[test]
+    fn a_listener_is_its_owners_alone_and_goes_with_it() {
+        let mut command = Command::new("/bin/true");
+        let [file, argument] = [c"/bin/true"; 2].map(ToOwned::to_owned);
+        let program = Program { file, argv: vec![argument], env: Vec::new() };
+        let machine = super::super::table::Machine::here().unwrap();
+        let arming = arm(&mut command, super::super::filter::program(machine), program).unwrap();
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let listener = arming.listener().unwrap();
+        let link = format!("/proc/self/fd/{}", listener.descriptor.as_raw_fd());
+        assert!(std::fs::read_link(&link).unwrap().to_string_lossy().contains("seccomp"), "{link}");
+        // It makes no call that waits.
+        assert!(child.wait().unwrap().success());
+        // Of the child's copy nothing is left: the last owner is here.
+        let mut poll = [rustix::event::PollFd::new(&listener.descriptor, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut poll, None).unwrap();
+        assert_eq!(poll[0].revents(), rustix::event::PollFlags::HUP, "nobody is left who could call");
+    }
+}
