@@ -66,5 +66,13 @@ fn page(command: Command) -> Vec<u8> {
     let mut page = Vec::new();
     // Writing to memory does not fail.
     let _ = Man::new(command).source(SOURCE).manual("supervise").render(&mut page);
-    page
+    as_written(&String::from_utf8_lossy(&page)).into_bytes()
+}
+
+/// The page with its examples and tables as they are written (`nf`, groff_man(7)), under a name that says what it is.
+fn as_written(page: &str) -> String {
+    let Some((before, extra)) = page.split_once(".SH EXTRA\n") else { return page.to_owned() };
+    let end = extra.find("\n.SH ").map_or(extra.len(), |at| at + 1);
+    let (extra, after) = extra.split_at(end);
+    format!("{before}.SH NOTES\n.nf\n{}\n.fi\n{after}", extra.trim_end())
 }

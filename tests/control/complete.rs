@@ -85,6 +85,8 @@ fn every_command_has_a_manual_page() {
     }
     let run = fs::read_to_string(dir.join("supervise-run.1")).unwrap();
     assert!(run.contains(".TH supervise-run 1") && run.contains("Exit codes:"), "{run}");
+    let notes = run.split_once(".SH NOTES\n.nf\n").unwrap().1.split_once("\n.fi\n").unwrap().0;
+    assert!(notes.starts_with("Examples:") && notes.contains("4  nothing was selected"), "as it is written: {run}");
     let first = supervise(&repo, &["man"]).expect(0).stdout;
     assert_eq!(first, fs::read_to_string(dir.join("supervise.1")).unwrap());
     let refused = supervise(&repo, &["man", "/proc/man"]).expect(3);
