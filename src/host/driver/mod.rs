@@ -200,6 +200,8 @@ const MAX_BATCH: usize = 256;
 const NEWS_QUEUE: usize = 1024;
 /// Changes of the snapshot within this time are written together.
 const SNAPSHOT_DELAY: Duration = Duration::from_millis(500);
+/// The next snapshot waits so many times as long as this one took: one of ten thousand agents takes its time.
+const SNAPSHOT_REST: u32 = 50;
 /// How long trees may take to end when the journal has failed.
 const ABANDON_WAIT: Duration = Duration::from_secs(30);
 
@@ -237,6 +239,7 @@ struct Driver<'o> {
     verifies: BTreeMap<AttemptId, trees::Verifying>,
     observer: &'o mut dyn Observer,
     snapshot_due: Option<Moment>,
+    snapshot_delay: Duration,
     owed: control::Owed,
     joining: register::Joining,
     feeds: Feeds,
@@ -344,6 +347,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         verifies: BTreeMap::new(),
         observer,
         snapshot_due: None,
+        snapshot_delay: SNAPSHOT_DELAY,
         owed: control::Owed::default(),
         joining: register::Joining::default(),
         feeds: Feeds::default(),
@@ -556,7 +560,7 @@ impl Driver<'_> {
             self.feeds.recorded(&entry);
         }
         if !step.records.is_empty() && self.snapshot_due.is_none() {
-            self.snapshot_due = Some(self.now() + SNAPSHOT_DELAY);
+            self.snapshot_due = Some(self.now() + self.snapshot_delay);
         }
         Ok(appended)
     }
@@ -573,11 +577,13 @@ impl Driver<'_> {
     /// disk too full for it will be noticed by the journal.
     fn write_snapshot(&mut self) {
         self.snapshot_due = None;
+        let began = self.now();
         let Some(view) = self.supervisor.view() else { return };
         let text = self.observer.snapshot(&view);
         if let Err(error) = self.run_dir.write_snapshot(&text) {
             tracing::warn!(%error, "cannot write orchestrator.json");
         }
+        self.snapshot_delay = SNAPSHOT_DELAY.max(self.now().since(began) * SNAPSHOT_REST);
     }
 
     /// The journal cannot be written: end everything, keep every file as it is.
