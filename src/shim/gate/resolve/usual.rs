@@ -119,7 +119,7 @@ fn look(map: &mut Map, spot: &Spot, start: Option<&Facts>, name: &[u8]) -> Resul
     if rel.is_empty() {
         return Ok(facts_if_there(map.anchors.get(*index).fd(), name)?);
     }
-    if rel.iter().filter(|b| **b == b'/').count() < FEW {
+    if rel.split(|b| *b == b'/').count() <= FEW {
         return look_step_by_step(map, spot, start, name);
     }
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::CACHED;
