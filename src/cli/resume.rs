@@ -10,7 +10,7 @@ use crate::host::clock::Clock;
 use crate::host::driver::Earlier;
 use crate::host::git::Repository;
 use crate::host::leftovers;
-use crate::host::past::{Past, Runs};
+use crate::host::past::{Past, Runs, session_name};
 use crate::host::resume::{ResumeError, TakenUp};
 use crate::host::state::Hold;
 use crate::render::text::{plural, some_of};
@@ -104,7 +104,8 @@ pub(super) fn find(arg: &RunArg, common: &Common) -> Result<(Repository, Runs, R
 pub(super) fn prepare(arg: &RunArg, common: &Common, then: Then) -> Result<Prepared, Failure> {
     let unusable = |error: CannotResume| Failure::new(Exit::Unusable, error);
     let (repository, runs, run) = find(arg, common)?;
-    let hold = take_hold(&repository, &format!("run {run}"))?;
+    let what = session_name(&runs.dir(&run)).map_or_else(|| format!("run {run}"), |name| format!("session {name}"));
+    let hold = take_hold(&repository, &what)?;
     let latest = runs.find(None).map_err(|error| LookError::Run(error).fail())?;
     if latest != run {
         return Err(Failure::new(Exit::Invalid, CannotResume::NotLatest { run, latest }));

@@ -19,9 +19,10 @@ use crate::control::{self, AskError, Reply, Request};
 use crate::core::agent::Plan;
 use crate::core::ids::{AgentId, RunId};
 use crate::core::moment::Moment;
+use crate::core::record::Fact;
 use crate::core::supervisor::Supervisor;
 use crate::core::view::{RunState, RunView};
-use crate::journal::{self, Entry, Header, JournalError, KeptPlan, PlanError};
+use crate::journal::{self, Entry, Follow, Header, JournalError, KeptPlan, PlanError};
 use crate::session::kept;
 use crate::session::problem::suggest;
 use crate::session::{RunnerKind, Session};
@@ -286,6 +287,16 @@ pub(super) fn keep(dir: &RunDir, session: &Session, plan: &Plan) -> io::Result<(
         file.sync_all()?;
     }
     Ok(())
+}
+
+/// The name of a run's session, from the beginning of its journal; `None` where that cannot be read.
+#[must_use]
+pub fn session_name(dir: &RunDir) -> Option<String> {
+    let (mut journal, _) = Follow::open(&dir.journal()).ok()?;
+    journal.more().ok()?.into_iter().find_map(|entry| match entry.record.fact {
+        Fact::RunOpened(opened) => Some(opened.session),
+        _ => None,
+    })
 }
 
 /// The names of a run's phases; none where its plan is not there.

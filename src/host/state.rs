@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -48,7 +48,7 @@ const LOCK_TRIES: u32 = 4;
 const LOCK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// The most that is read of what a lock file says.
-const MAX_HOLDER: u64 = 512;
+const MAX_HOLDER: usize = 512;
 
 impl Hold {
     /// Takes the lock of the repository whose common git directory this is, and says who we are.
@@ -81,15 +81,7 @@ impl Hold {
         };
         let lock = match lock {
             Ok(lock) => lock,
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut holder = String::new();
-                let read = (&mut file).take(MAX_HOLDER).read_to_string(&mut holder);
-                let holder = holder.trim();
-                let known = read.is_ok() && !holder.is_empty();
-                return Err(StateError::Held {
-                    holder: if known { holder.to_owned() } else { "it did not say which".to_owned() },
-                });
-            }
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => return Err(StateError::Held { holder: named(&file) }),
             Err((_, errno)) => return Err(at(errno.into())),
         };
         lock.set_len(0).map_err(at)?;
@@ -120,6 +112,20 @@ impl Hold {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// Whom the lock file names. Who has just taken the lock may be about to say so.
+fn named(file: &File) -> String {
+    for _ in 0..LOCK_TRIES {
+        let mut text = [0; MAX_HOLDER];
+        let read = file.read_at(&mut text, 0).unwrap_or_default();
+        let holder = String::from_utf8_lossy(&text[..read]);
+        if !holder.trim().is_empty() {
+            return holder.trim().to_owned();
+        }
+        let _ = poll(&mut [], Some(&LOCK_PAUSE));
+    }
+    "it did not say which".to_owned()
 }
 
 impl Drop for Hold {
@@ -311,6 +317,9 @@ mod tests {
         let first = Hold::take(dir.path(), "pid 1, session a").unwrap();
         let second = Hold::take(dir.path(), "pid 2").unwrap_err();
         assert!(second.to_string().contains("pid 1, session a"), "{second}");
+        first.lock.set_len(0).unwrap();
+        let second = Hold::take(dir.path(), "pid 2").unwrap_err();
+        assert!(second.to_string().contains("it did not say which"), "{second}");
         assert!(is_held(&state_root(dir.path())).unwrap());
         drop(first);
         assert!(!is_held(&state_root(dir.path())).unwrap());

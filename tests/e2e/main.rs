@@ -3,6 +3,7 @@
 
 mod again;
 mod alone;
+mod at_once;
 mod ci;
 mod clocks;
 mod codex;
