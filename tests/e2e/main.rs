@@ -31,3 +31,4 @@ mod unread;
 #[path = "../support/again.rs"]
 #[expect(dead_code, reason = "shared with tests that run again as another user")]
 mod within;
+mod workflow;
