@@ -2,7 +2,7 @@
 //!
 //! Invariant: while a [`Hold`] lives, no other supervisor of this repository (in any of its
 //! worktrees) has one. The lock is flock(2) on a file, so it goes with its holder whatever happens
-//! to it; what the file says about the holder is for people only.
+//! to it; what the file says about the holder is for people, and for how long one waits.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use rustix::event::{Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::failpoint;
 use crate::core::ids::{AttemptId, RunId};
@@ -43,8 +45,9 @@ pub struct Hold {
     lock: Flock<File>,
 }
 
-/// Tries to take the lock, and the pause between two.
+/// Tries to take the lock, those where nobody who lives is named, and the pause between two.
 const LOCK_TRIES: u32 = 4;
+const UNNAMED_TRIES: u32 = 200;
 const LOCK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// The most that is read of what a lock file says.
@@ -71,7 +74,7 @@ impl Hold {
         let lock = loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // Somebody who looks whether it is held has it for a moment.
-                Err((again, nix::errno::Errno::EWOULDBLOCK)) if tries < LOCK_TRIES => {
+                Err((again, nix::errno::Errno::EWOULDBLOCK)) if tries < tries_against(&named(&again)) => {
                     let _ = poll(&mut [], Some(&LOCK_PAUSE));
                     tries += 1;
                     file = again;
@@ -81,7 +84,13 @@ impl Hold {
         };
         let lock = match lock {
             Ok(lock) => lock,
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => return Err(StateError::Held { holder: named(&file) }),
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let holder = named(&file);
+                let known = !holder.is_empty();
+                return Err(StateError::Held {
+                    holder: if known { holder } else { "it did not say which".to_owned() },
+                });
+            }
             Err((_, errno)) => return Err(at(errno.into())),
         };
         lock.set_len(0).map_err(at)?;
@@ -114,18 +123,20 @@ impl Hold {
     }
 }
 
-/// Whom the lock file names. Who has just taken the lock may be about to say so.
+/// Whom the lock file names.
 fn named(file: &File) -> String {
-    for _ in 0..LOCK_TRIES {
-        let mut text = [0; MAX_HOLDER];
-        let read = file.read_at(&mut text, 0).unwrap_or_default();
-        let holder = String::from_utf8_lossy(&text[..read]);
-        if !holder.trim().is_empty() {
-            return holder.trim().to_owned();
-        }
-        let _ = poll(&mut [], Some(&LOCK_PAUSE));
-    }
-    "it did not say which".to_owned()
+    let mut text = [0; MAX_HOLDER];
+    let read = file.read_at(&mut text, 0).unwrap_or_default();
+    String::from_utf8_lossy(&text[..read]).trim().to_owned()
+}
+
+/// How often it is tried while this one is named. If nobody is, or one that is dead, then somebody has just taken the
+/// lock and will say so, or a child of the dead one has not come to its program yet (execve(2)) and will let go.
+fn tries_against(holder: &str) -> u32 {
+    let word = holder.strip_prefix("process ").and_then(|rest| rest.split(',').next());
+    let is_dead = |pid| test_kill_process(pid) == Err(Errno::SRCH);
+    let pid = word.and_then(|word| Pid::from_raw(word.parse().ok()?));
+    if holder.is_empty() || pid.is_some_and(is_dead) { UNNAMED_TRIES } else { LOCK_TRIES }
 }
 
 impl Drop for Hold {
@@ -317,13 +328,35 @@ mod tests {
         let first = Hold::take(dir.path(), "pid 1, session a").unwrap();
         let second = Hold::take(dir.path(), "pid 2").unwrap_err();
         assert!(second.to_string().contains("pid 1, session a"), "{second}");
-        first.lock.set_len(0).unwrap();
-        let second = Hold::take(dir.path(), "pid 2").unwrap_err();
-        assert!(second.to_string().contains("it did not say which"), "{second}");
         assert!(is_held(&state_root(dir.path())).unwrap());
         drop(first);
         assert!(!is_held(&state_root(dir.path())).unwrap());
         Hold::take(dir.path(), "pid 3").unwrap();
+    }
+
+    /// Who has the lock says so soon, or is about to let go of it.
+    #[test]
+    fn who_finds_nobody_named_looks_again() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(tries_against("process 1, since then, session b"), LOCK_TRIES);
+        for before in [String::new(), format!("process {}, since then, session a", child.id())] {
+            assert_eq!(tries_against(&before), UNNAMED_TRIES);
+            let dir = tempfile::tempdir().unwrap();
+            let first = Hold::take(dir.path(), &before).unwrap();
+            let rest = std::thread::scope(|scope| {
+                let second = scope.spawn(|| Hold::take(dir.path(), "x").unwrap_err().to_string());
+                fs::write(first.root().join("lock"), "process 1, since then, session b").unwrap();
+                second.join().unwrap()
+            });
+            assert!(rest.contains("process 1, since then, session b"), "{rest}");
+            fs::write(first.root().join("lock"), &before).unwrap();
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| Hold::take(dir.path(), "x"));
+                drop(first);
+                second.join().unwrap().unwrap();
+            });
+        }
     }
 
     #[test]
