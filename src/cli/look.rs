@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use rustix::event::{Timespec, poll};
 
 use crate::control::{AskError, RejectionKind, Reply, Request, ask};
 use crate::core::ids::{AgentId, RunId};
@@ -27,6 +28,9 @@ use super::{Common, Exit, Failure, Format};
 
 /// How long a supervisor may take to do what it is asked.
 const WISH_LIMIT: Duration = Duration::from_secs(15);
+/// Tries to reach one that has the repository and does not listen, and the pause between two.
+const WISH_TRIES: u32 = 250;
+const WISH_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Ids named to somebody who gave one that is not there.
 const LISTED: usize = 8;
 
@@ -292,11 +296,21 @@ impl Look {
 
     /// The same, where it may take longer.
     pub fn wish_within(&self, request: &Request, limit: Duration) -> Result<Reply, LookError> {
-        if !self.runs.goes_on(&self.run) {
-            let over = || LookError::Over { run: self.run.clone() };
-            return Err(if self.dir.seems_ended() { over() } else { self.cut_off() });
+        let mut tries = 1;
+        loop {
+            if !self.runs.goes_on(&self.run) {
+                let over = || LookError::Over { run: self.run.clone() };
+                return Err(if self.dir.seems_ended() { over() } else { self.cut_off() });
+            }
+            match ask(self.runs.root(), request, limit) {
+                // Who begins a run or takes one up has the repository before it listens.
+                Err(error) if error.nobody() && tries < WISH_TRIES => {
+                    let _ = poll(&mut [], Some(&WISH_PAUSE));
+                    tries += 1;
+                }
+                answer => return answer.map_err(LookError::Ask),
+            }
         }
-        ask(self.runs.root(), request, limit).map_err(LookError::Ask)
     }
 }
 
