@@ -1,4 +1,8 @@
-//! A supervisor that dies at any point leaves a run that goes on to the same end.
+//! A supervisor that dies at any point leaves a run that goes on to the same end: of a run that nothing else
+//! happens to, while an agent joins it, and while it is taken up.
+
+mod joining;
+mod taking_up;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
@@ -70,6 +74,18 @@ fn outcome(repo: &TestRepo) -> Outcome {
     }
 }
 
+/// After a supervisor died in a run, everything is as it would be had it not.
+#[track_caller]
+fn assert_same_end(repo: &TestRepo, undisturbed: &Outcome, died: &str) {
+    assert_eq!(outcome(repo), *undisturbed, "died at {died}:\n{}", repo.ask(&["timeline"]));
+    let placed = repo.records().into_iter().filter(|record| record["kind"] == "placed");
+    let kept: BTreeSet<String> = placed.map(|record| record["commit"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kept.len(), repo.subjects().len(), "died at {died}: one commit each");
+    let salvage = repo.git(&["for-each-ref", "--format=%(objectname)", "refs/supervise/"]);
+    assert!(salvage.lines().all(|commit| !kept.contains(commit)), "died at {died}: kept and committed");
+    repo.assert_no_survivors();
+}
+
 /// Runs the fourteen with a supervisor that dies at this point; `false`: it did not come to it.
 fn dies_at(point: usize, undisturbed: &Outcome) -> bool {
     let repo = fourteen_files();
@@ -79,23 +95,11 @@ fn dies_at(point: usize, undisturbed: &Outcome) -> bool {
     let output = command.output().unwrap();
     let died = output.status.signal() == Some(9);
     if died {
-        let came = how_far(&repo);
-        let (again, code) = match came {
-            Came::Nowhere => (repo.run(&fourteen(), &[]), 1),
-            Came::On => (resume(&repo, &[]), 1),
-            Came::ToItsEnd => (resume(&repo, &[]), 3),
-        };
-        assert_eq!(again.code, Some(code), "died at {point}, {came:?}: {}\n{}", again.stdout, again.stderr);
+        go_on(&repo, &fourteen(), &point.to_string());
     } else {
         Ended::of(&output).expect(1);
     }
-    assert_eq!(outcome(&repo), *undisturbed, "died at {point}");
-    let placed = repo.records().into_iter().filter(|record| record["kind"] == "placed");
-    let kept: BTreeSet<String> = placed.map(|record| record["commit"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(kept.len(), repo.subjects().len(), "died at {point}: one commit each");
-    let salvage = repo.git(&["for-each-ref", "--format=%(objectname)", "refs/supervise/"]);
-    assert!(salvage.lines().all(|commit| !kept.contains(commit)), "died at {point}: kept and committed");
-    repo.assert_no_survivors();
+    assert_same_end(&repo, undisturbed, &point.to_string());
     died
 }
 
@@ -145,6 +149,60 @@ fn how_far(repo: &TestRepo) -> Came {
     }
 }
 
+/// Takes up what a dead supervisor left, or begins, of a session of which not everybody completes.
+#[track_caller]
+fn go_on(repo: &TestRepo, session: &str, died: &str) {
+    let came = how_far(repo);
+    let (again, code) = match came {
+        Came::Nowhere => (repo.run(session, &[]), 1),
+        Came::On => (resume(repo, &[]), 1),
+        Came::ToItsEnd => (resume(repo, &[]), 3),
+    };
+    assert_eq!(again.code, Some(code), "died at {died}, {came:?}: {}\n{}", again.stdout, again.stderr);
+}
+
+fn all() -> bool {
+    std::env::var_os("SUPERVISE_TEST_DEATHS").is_some_and(|word| word == "all")
+}
+
+/// Of the points that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    All,
+    /// A spread of them.
+    Some,
+}
+
+impl Tried {
+    fn as_asked() -> Self {
+        if all() { Self::All } else { Self::Some }
+    }
+}
+
+/// Lets one die at the points from the first on, until one is not come to, and gives the first such.
+fn dies_at_each(tried: Tried, dies_at: impl Fn(usize) -> bool + Sync) -> usize {
+    let points = (1_usize..).scan(1, |next, _| {
+        let point = *next;
+        *next += if tried == Tried::All { 1 } else { 1 + point / 3 };
+        Some(point)
+    });
+    // Most of the time one waits for processes; a few at once.
+    let (points, first) = (Mutex::new(points), AtomicUsize::new(usize::MAX));
+    std::thread::scope(|scope| {
+        for _ in 0..if all() { 12 } else { 2 } {
+            scope.spawn(|| {
+                loop {
+                    let point = points.lock().unwrap().next().unwrap();
+                    if !dies_at(point) {
+                        break first.fetch_min(point, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    first.into_inner()
+}
+
 /// `SUPERVISE_TEST_DEATHS=all` tries every point, else a spread of them.
 #[test]
 fn a_supervisor_that_dies_anywhere_leaves_a_run_that_goes_on_to_the_same_end() {
@@ -152,25 +210,6 @@ fn a_supervisor_that_dies_anywhere_leaves_a_run_that_goes_on_to_the_same_end() {
     repo.run(&fourteen(), &[]).expect(1);
     let undisturbed = outcome(&repo);
     comes_to_all(&repo, &undisturbed);
-    let all = std::env::var_os("SUPERVISE_TEST_DEATHS").is_some_and(|word| word == "all");
-    let points = (1_usize..).scan(1, |next, _| {
-        let point = *next;
-        *next += if all { 1 } else { 1 + point / 3 };
-        Some(point)
-    });
-    // Most of the time one waits for processes; a few at once.
-    let (points, last) = (Mutex::new(points), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..if all { 12 } else { 2 } {
-            scope.spawn(|| {
-                loop {
-                    let point = points.lock().unwrap().next().unwrap();
-                    if !dies_at(point, &undisturbed) {
-                        break last.fetch_max(point, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    assert!(last.load(Ordering::Relaxed) > 150, "only {last:?} points");
+    let first_beyond = dies_at_each(Tried::as_asked(), |point| dies_at(point, &undisturbed));
+    assert!(first_beyond > 150, "only {first_beyond} points");
 }
