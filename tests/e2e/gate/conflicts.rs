@@ -101,11 +101,12 @@ fn deny_refuses_and_lets_both_live() {
 fn priority_ends_the_lower_one() {
     // The writer is lower, or on a tie the later.
     for (holds, writes) in [("priority = 2", "priority = 3"), ("", "")] {
-        let repo = TestRepo::with(FILES);
-        let ended = meet(&repo, &[holder(holds), writer("priority", TRIES, writes)]).expect(1);
-        assert_state(&ended, "agent-5", "TERMINATED", Some("conflict"));
-        assert_holder_kept(&repo, &ended);
-        assert_story(&repo, &ended, "end_writer", "policy");
+        for repo in TestRepo::for_each_user(FILES) {
+            let ended = meet(&repo, &[holder(holds), writer("priority", TRIES, writes)]).expect(1);
+            assert_state(&ended, "agent-5", "TERMINATED", Some("conflict"));
+            assert_holder_kept(&repo, &ended);
+            assert_story(&repo, &ended, "end_writer", "policy");
+        }
     }
     // The holder is lower: it makes room, and is tried again at no cost.
     for repo in TestRepo::for_each_user(FILES) {
@@ -191,63 +192,76 @@ fn manual_waits_for_a_person() {
         assert_state(&ended, "agent-5", "TERMINATED", Some("conflict"));
         assert_story(&repo, &ended, "end_writer", "person");
     }
-    let repo = TestRepo::with(FILES);
-    let insists = format!("{STAYS}; persist 'echo stray >> hops.py'");
-    let ended = by_hand(&repo, &insists, || {
-        repo.ask(&["resolve", "--keep", "agent-5", "--terminate", "agent-1"]);
-        // The holder must be gone before the writer may write.
-        let ended = eventually(super::PATIENCE, || !records_so_far(&repo, "agent_ended").is_empty());
-        assert!(ended);
-    })
-    .expect(1);
-    assert_state(&ended, "agent-1", "TERMINATED", Some("conflict"));
-    assert_eq!(salvaged(&repo, &ended, "agent-1", "hops.py"), "begin\none 1\n");
-    assert_state(&ended, "agent-5", "COMPLETED", None);
-    assert_eq!(repo.read("hops.py"), "begin\nstray\n");
-    assert_story(&repo, &ended, "end_holder", "person");
+}
 
-    let repo = TestRepo::with(FILES);
-    let ended = by_hand(&repo, &insists.replace("try stray", "[ {{attempt}} = 2 ] || try stray"), || {
-        repo.ask(&["resolve", "--wait"]);
-    })
-    .expect(0);
-    assert_holder_kept_then(&repo, &ended);
-    assert_eq!(repo.read("hops.py"), "begin\none 1\ntwo\nstray\n");
-    assert_story(&repo, &ended, "writer_waits", "person");
+#[test]
+fn a_person_decides_for_the_writer() {
+    for repo in TestRepo::for_each_user(FILES) {
+        let insists = format!("{STAYS}; persist 'echo stray >> hops.py'");
+        let ended = by_hand(&repo, &insists, || {
+            repo.ask(&["resolve", "--keep", "agent-5", "--terminate", "agent-1"]);
+            // The holder must be gone before the writer may write.
+            let ended = eventually(super::PATIENCE, || !records_so_far(&repo, "agent_ended").is_empty());
+            assert!(ended);
+        })
+        .expect(1);
+        assert_state(&ended, "agent-1", "TERMINATED", Some("conflict"));
+        assert_eq!(salvaged(&repo, &ended, "agent-1", "hops.py"), "begin\none 1\n");
+        assert_state(&ended, "agent-5", "COMPLETED", None);
+        assert_eq!(repo.read("hops.py"), "begin\nstray\n");
+        assert_story(&repo, &ended, "end_holder", "person");
+    }
+}
+
+#[test]
+fn a_person_lets_the_writer_wait() {
+    for repo in TestRepo::for_each_user(FILES) {
+        let insists = format!("{STAYS}; persist 'echo stray >> hops.py'");
+        let ended = by_hand(&repo, &insists.replace("try stray", "[ {{attempt}} = 2 ] || try stray"), || {
+            repo.ask(&["resolve", "--wait"]);
+        })
+        .expect(0);
+        assert_holder_kept_then(&repo, &ended);
+        assert_eq!(repo.read("hops.py"), "begin\none 1\ntwo\nstray\n");
+        assert_story(&repo, &ended, "writer_waits", "person");
+    }
 }
 
 #[test]
 fn an_open_conflict_is_moot_when_one_is_gone() {
-    let repo = TestRepo::with(FILES);
-    let ended = by_hand(&repo, STAYS, || {}).expect(0);
-    assert_holder_kept(&repo, &ended);
-    assert_state(&ended, "agent-5", "COMPLETED", None);
-    assert_story(&repo, &ended, "moot", "nobody");
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended = by_hand(&repo, STAYS, || {}).expect(0);
+        assert_holder_kept(&repo, &ended);
+        assert_state(&ended, "agent-5", "COMPLETED", None);
+        assert_story(&repo, &ended, "moot", "nobody");
+    }
 }
 
 /// A file that another only needs unchanged is protected as well, and renaming a directory that holds
 /// one is a write to all that is in it.
 #[test]
 fn shared_locks_and_renamed_directories_are_conflicts_too() {
-    let repo = TestRepo::with(&[("models/hop.py", "m\n"), ("models/leg.py", "m\n"), ("dir/hops.py", "h\n")]);
-    let reads = "cat models/hop.py > out.txt; flag held; await tried; cmp models/hop.py out.txt";
-    let writes = "await held; try shared 'echo x >> models/hop.py'; try rename 'mv models gone'; try rm 'rm -rf models'
+    for repo in TestRepo::for_each_user(&[("models/hop.py", "m\n"), ("models/leg.py", "m\n"), ("dir/hops.py", "h\n")]) {
+        let reads = "cat models/hop.py > out.txt; flag held; await tried; cmp models/hop.py out.txt";
+        let writes =
+            "await held; try shared 'echo x >> models/hop.py'; try rename 'mv models gone'; try rm 'rm -rf models'
         try aside 'mv dir dir2'; try link 'ln models/leg.py l && echo x >> l'; flag tried; echo o > other.txt";
-    let agents = [
-        agent("reader", &["out.txt"], reads, "reads = [\"models/\"]"),
-        agent("owner", &["dir/hops.py"], "echo o >> dir/hops.py; await tried", ""),
-        agent("agent-5", &["other.txt", "l"], writes, "on_conflict = \"deny\""),
-    ];
-    let ended = run(&repo, "", &agents).expect(0);
-    for what in ["shared", "rename", "rm", "aside", "link"] {
-        assert!(!heard(&repo, what).contains("exit 0"), "{what}: {}\n{}", heard(&repo, what), ended.stderr);
+        let agents = [
+            agent("reader", &["out.txt"], reads, "reads = [\"models/\"]"),
+            agent("owner", &["dir/hops.py"], "echo o >> dir/hops.py; await tried", ""),
+            agent("agent-5", &["other.txt", "l"], writes, "on_conflict = \"deny\""),
+        ];
+        let ended = run(&repo, "", &agents).expect(0);
+        for what in ["shared", "rename", "rm", "aside", "link"] {
+            assert!(!heard(&repo, what).contains("exit 0"), "{what}: {}\n{}", heard(&repo, what), ended.stderr);
+        }
+        assert_eq!((repo.read("models/hop.py"), repo.read("models/leg.py")), ("m\n".into(), "m\n".into()));
+        assert_eq!(repo.read("dir/hops.py"), "h\no\n");
+        let json = ended.json();
+        let met: Vec<(&Value, &Value)> =
+            json["conflicts"].as_array().unwrap().iter().map(|c| (&c["path"], &c["lock"])).collect();
+        assert!(met.contains(&(&json!("models/hop.py"), &json!("shared"))), "{met:?}");
+        assert!(met.contains(&(&json!("dir/hops.py"), &json!("exclusive"))), "{met:?}");
+        assert_eq!(repo.status(), "");
     }
-    assert_eq!((repo.read("models/hop.py"), repo.read("models/leg.py")), ("m\n".into(), "m\n".into()));
-    assert_eq!(repo.read("dir/hops.py"), "h\no\n");
-    let json = ended.json();
-    let met: Vec<(&Value, &Value)> =
-        json["conflicts"].as_array().unwrap().iter().map(|c| (&c["path"], &c["lock"])).collect();
-    assert!(met.contains(&(&json!("models/hop.py"), &json!("shared"))), "{met:?}");
-    assert!(met.contains(&(&json!("dir/hops.py"), &json!("exclusive"))), "{met:?}");
-    assert_eq!(repo.status(), "");
 }

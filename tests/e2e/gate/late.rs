@@ -117,18 +117,18 @@ fn a_stale_path_is_busy_once() {
 #[test]
 fn a_path_locked_on_the_way_is_never_overwritten_blindly() {
     for policy in ["claim", "warn"] {
-        let repo = TestRepo::with(FILES);
-        let waits =
-            "n=0; until git log --format=%s | grep -q one; do n=$((n+1)); [ $n -lt 600 ] || exit 93; sleep 0.05; done";
-        let two = blind("two", 600, "").replace("wrote.one", "committed.one");
-        let agents = [
-            agent("one", &["shared.txt"], &format!("await read.two; {}", blind("one", 1, "")), ""),
-            agent("two", &["own/2"], &two, &format!("on_undeclared = \"{policy}\"")),
-            agent("third", &[], &format!("{waits}; flag committed.one"), ""),
-        ];
-        let ended = run(&repo, "", &agents);
-        assert_state(&ended, "two", "COMPLETED", if policy == "warn" { Some("nothing_committed") } else { None });
-        assert_eq!(repo.read("shared.txt"), "begin\none\ntwo\n", "{policy}: {}", ended.stderr);
-        assert_eq!(heard(&repo, "read.two"), "");
+        for repo in TestRepo::for_each_user(FILES) {
+            let waits = "n=0; until git log --format=%s | grep -q one; do n=$((n+1)); [ $n -lt 600 ] || exit 93; sleep 0.05; done";
+            let two = blind("two", 600, "").replace("wrote.one", "committed.one");
+            let agents = [
+                agent("one", &["shared.txt"], &format!("await read.two; {}", blind("one", 1, "")), ""),
+                agent("two", &["own/2"], &two, &format!("on_undeclared = \"{policy}\"")),
+                agent("third", &[], &format!("{waits}; flag committed.one"), ""),
+            ];
+            let ended = run(&repo, "", &agents);
+            assert_state(&ended, "two", "COMPLETED", if policy == "warn" { Some("nothing_committed") } else { None });
+            assert_eq!(repo.read("shared.txt"), "begin\none\ntwo\n", "{policy}: {}", ended.stderr);
+            assert_eq!(heard(&repo, "read.two"), "");
+        }
     }
 }

@@ -105,15 +105,17 @@ fn a_lock_that_comes_later_holds_where_all_was_free() {
 /// A process that was told to end is told so at every gate, and nothing of it lands.
 #[test]
 fn what_is_being_ended_writes_nothing_more() {
-    let repo = TestRepo::with(FILES);
-    let stubborn = "trap '' TERM; echo half >> a.txt; n=0; while :; do n=$((n+1)); echo $n > b.txt; sleep 0.01; done";
-    let agents = [
-        agent("stubborn", &["a.txt", "b.txt"], stubborn, "timeout = \"1s\"\ngrace = \"1s\""),
-        agent("next", &["b.txt"], "echo next > b.txt", ""),
-    ];
-    let ended = run(&repo, "", &agents).expect(1);
-    assert_state(&ended, "stubborn", "TIMEOUT", Some("timeout"));
-    assert_state(&ended, "next", "COMPLETED", None);
-    assert_eq!((repo.read("a.txt"), repo.read("b.txt")), ("a\n".into(), "next\n".into()));
-    assert_eq!(repo.status(), "");
+    for repo in TestRepo::for_each_user(FILES) {
+        let stubborn =
+            "trap '' TERM; echo half >> a.txt; n=0; while :; do n=$((n+1)); echo $n > b.txt; sleep 0.01; done";
+        let agents = [
+            agent("stubborn", &["a.txt", "b.txt"], stubborn, "timeout = \"1s\"\ngrace = \"1s\""),
+            agent("next", &["b.txt"], "echo next > b.txt", ""),
+        ];
+        let ended = run(&repo, "", &agents).expect(1);
+        assert_state(&ended, "stubborn", "TIMEOUT", Some("timeout"));
+        assert_state(&ended, "next", "COMPLETED", None);
+        assert_eq!((repo.read("a.txt"), repo.read("b.txt")), ("a\n".into(), "next\n".into()));
+        assert_eq!(repo.status(), "");
+    }
 }

@@ -84,16 +84,17 @@ fn who_comes_while_an_attempt_is_compared_is_told_apart() {
 
 #[test]
 fn mixed_paths_can_be_committed_with_a_trailer() {
-    let repo = TestRepo::with(FILES);
-    let ended =
-        edited(&repo, "on_outside_edit = \"commit\"", || Save::InPlace.save(&repo, "a.txt", "both\n")).expect(0);
-    assert_state(&ended, "a", "COMPLETED", None);
-    let trailers = repo.git(&["log", "-1", "--format=%(trailers:only)"]);
-    assert!(trailers.contains("Supervise-Mixed: a.txt\n"), "{trailers}");
-    assert!(!trailers.contains("b.txt"), "{trailers}");
-    assert_eq!(repo.git(&["show", "HEAD:a.txt"]), "both\n");
-    assert_eq!(repo.git(&["show", "HEAD:b.txt"]), "b\nagent\nmore\n");
-    assert_eq!(repo.status(), "");
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended =
+            edited(&repo, "on_outside_edit = \"commit\"", || Save::InPlace.save(&repo, "a.txt", "both\n")).expect(0);
+        assert_state(&ended, "a", "COMPLETED", None);
+        let trailers = repo.git(&["log", "-1", "--format=%(trailers:only)"]);
+        assert!(trailers.contains("Supervise-Mixed: a.txt\n"), "{trailers}");
+        assert!(!trailers.contains("b.txt"), "{trailers}");
+        assert_eq!(repo.git(&["show", "HEAD:a.txt"]), "both\n");
+        assert_eq!(repo.git(&["show", "HEAD:b.txt"]), "b\nagent\nmore\n");
+        assert_eq!(repo.status(), "");
+    }
 }
 
 #[test]
@@ -119,37 +120,39 @@ fn what_only_the_outsider_wrote_is_nobodys() {
 /// Claimed, but written by the outsider alone: the agent's commit leaves it out.
 #[test]
 fn a_claimed_file_that_only_the_outsider_wrote_is_not_committed() {
-    let repo = TestRepo::with(FILES);
-    let script = "flag wrote; await saved; echo agent >> b.txt";
-    let child = start(&repo, "", &[agent("a", &["a.txt", "b.txt", "src/"], script, "")]);
-    heard(&repo, "wrote");
-    Save::RenamedOver.save(&repo, "a.txt", "the editor's\n");
-    Save::InPlace.save(&repo, "src/new", "the editor's\n");
-    flag(&repo, "saved");
-    let ended = finished(&repo, child).expect(0);
-    assert_state(&ended, "a", "COMPLETED", None);
-    assert_eq!(repo.files_of("feat(a): a"), ["b.txt"], "{}", ended.stderr);
-    assert_eq!((repo.read("a.txt"), repo.read("src/new")), ("the editor's\n".into(), "the editor's\n".into()));
-    assert_eq!(ended.json()["unattributed"], names(&["a.txt", "src/new"]));
+    for repo in TestRepo::for_each_user(FILES) {
+        let script = "flag wrote; await saved; echo agent >> b.txt";
+        let child = start(&repo, "", &[agent("a", &["a.txt", "b.txt", "src/"], script, "")]);
+        heard(&repo, "wrote");
+        Save::RenamedOver.save(&repo, "a.txt", "the editor's\n");
+        Save::InPlace.save(&repo, "src/new", "the editor's\n");
+        flag(&repo, "saved");
+        let ended = finished(&repo, child).expect(0);
+        assert_state(&ended, "a", "COMPLETED", None);
+        assert_eq!(repo.files_of("feat(a): a"), ["b.txt"], "{}", ended.stderr);
+        assert_eq!((repo.read("a.txt"), repo.read("src/new")), ("the editor's\n".into(), "the editor's\n".into()));
+        assert_eq!(ended.json()["unattributed"], names(&["a.txt", "src/new"]));
+    }
 }
 
 /// The agent looks again and writes on top: the path is mixed all the same.
 #[test]
 fn an_agent_reads_again_what_an_outsider_changed() {
-    let repo = TestRepo::with(FILES);
-    let script = "flag wrote; await saved; try first 'echo agent >> a.txt'; try second 'echo agent >> a.txt'";
-    let child = start(&repo, "", &[agent("a", &["a.txt"], script, "")]);
-    heard(&repo, "wrote");
-    Save::InPlace.save(&repo, "a.txt", "the editor's\n");
-    // The watch has to have seen it before the agent may be told.
-    let told = eventually(super::PATIENCE, || !records_so_far(&repo, "outside_write").is_empty());
-    assert!(told, "it is seen");
-    flag(&repo, "saved");
-    let ended = finished(&repo, child).expect(1);
-    assert!(heard(&repo, "first").contains("resource busy"), "{}", heard(&repo, "first"));
-    assert_eq!(heard(&repo, "second"), "exit 0\n");
-    assert_state(&ended, "a", "FAILED", Some("outside_edit"));
-    assert_eq!(repo.read("a.txt"), "the editor's\nagent\n");
+    for repo in TestRepo::for_each_user(FILES) {
+        let script = "flag wrote; await saved; try first 'echo agent >> a.txt'; try second 'echo agent >> a.txt'";
+        let child = start(&repo, "", &[agent("a", &["a.txt"], script, "")]);
+        heard(&repo, "wrote");
+        Save::InPlace.save(&repo, "a.txt", "the editor's\n");
+        // The watch has to have seen it before the agent may be told.
+        let told = eventually(super::PATIENCE, || !records_so_far(&repo, "outside_write").is_empty());
+        assert!(told, "it is seen");
+        flag(&repo, "saved");
+        let ended = finished(&repo, child).expect(1);
+        assert!(heard(&repo, "first").contains("resource busy"), "{}", heard(&repo, "first"));
+        assert_eq!(heard(&repo, "second"), "exit 0\n");
+        assert_state(&ended, "a", "FAILED", Some("outside_edit"));
+        assert_eq!(repo.read("a.txt"), "the editor's\nagent\n");
+    }
 }
 
 /// Without a gate the run says so, and guesses are called guesses.

@@ -43,24 +43,30 @@ fn deny_refuses_and_lets_the_agent_live() {
 
 #[test]
 fn refusals_can_be_made_to_fail_the_agent() {
-    let repo = TestRepo::with(FILES);
-    let ended = stray(&repo, "deny", "on_denied = \"fail\"").expect(1);
-    assert_state(&ended, "a", "FAILED", Some("denied"));
-    assert_eq!(salvaged(&repo, &ended, "a", "a.txt"), "mine\nmore\n");
-    assert_eq!((repo.read("a.txt"), repo.status()), ("a\n".into(), String::new()));
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended = stray(&repo, "deny", "on_denied = \"fail\"").expect(1);
+        assert_state(&ended, "a", "FAILED", Some("denied"));
+        assert_eq!(salvaged(&repo, &ended, "a", "a.txt"), "mine\nmore\n");
+        assert_eq!((repo.read("a.txt"), repo.status()), ("a\n".into(), String::new()));
+    }
+}
 
-    // One that could write nothing at all has failed, whatever it says.
-    let repo = TestRepo::with(FILES);
-    let lost = agent("a", &["b.txt"], "echo x > a.txt; exit 0", "");
-    let ended = run(&repo, "", &[lost]).expect(1);
-    assert_state(&ended, "a", "FAILED", Some("all_denied"));
+/// Whatever it says of itself.
+#[test]
+fn who_could_write_nothing_at_all_has_failed() {
+    for repo in TestRepo::for_each_user(FILES) {
+        let lost = agent("a", &["b.txt"], "echo x > a.txt; exit 0", "");
+        let ended = run(&repo, "", &[lost]).expect(1);
+        assert_state(&ended, "a", "FAILED", Some("all_denied"));
+    }
     // One that only looked has not, though git likes to refresh its index at that.
-    let repo = TestRepo::with(FILES);
-    repo.command("touch").args(["-d", "2001-01-01", "a.txt"]).status().unwrap();
-    let looks = "git status; git diff; git log -1; cat a.txt";
-    let session = session(&repo, "", &[agent("a", &["b.txt"], looks, "")]);
-    let ended = repo.run(&session, &["--strict", "--format", "json"]).expect(0);
-    assert_state(&ended, "a", "COMPLETED", Some("without_changes"));
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.command("touch").args(["-d", "2001-01-01", "a.txt"]).status().unwrap();
+        let looks = "git status; git diff; git log -1; cat a.txt";
+        let session = session(&repo, "", &[agent("a", &["b.txt"], looks, "")]);
+        let ended = repo.run(&session, &["--strict", "--format", "json"]).expect(0);
+        assert_state(&ended, "a", "COMPLETED", Some("without_changes"));
+    }
 }
 
 #[test]
@@ -77,89 +83,96 @@ fn kill_ends_the_writer_before_the_write_lands() {
 
 #[test]
 fn warn_allows_reports_and_does_not_commit() {
-    let repo = TestRepo::with(FILES);
-    let ended = stray(&repo, "warn", "").expect(0);
-    assert_state(&ended, "a", "COMPLETED", None);
-    assert_eq!(heard(&repo, "stray"), "exit 0\n");
-    assert_eq!(ended.agent("a")["warned"], names(&["src/free.txt"]));
-    assert_eq!(ended.agent("a")["in_tree"], names(&["src/free.txt"]));
-    assert_eq!(ended.json()["unattributed"], names(&[]), "it is known whose it is");
-    assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
-    assert_eq!((repo.read("src/free.txt"), repo.status()), ("free\nstray\n".into(), " M src/free.txt\n".into()));
-    assert!(repo.ask(&["timeline"]).contains("src/free.txt: allowed, and not committed"));
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended = stray(&repo, "warn", "").expect(0);
+        assert_state(&ended, "a", "COMPLETED", None);
+        assert_eq!(heard(&repo, "stray"), "exit 0\n");
+        assert_eq!(ended.agent("a")["warned"], names(&["src/free.txt"]));
+        assert_eq!(ended.agent("a")["in_tree"], names(&["src/free.txt"]));
+        assert_eq!(ended.json()["unattributed"], names(&[]), "it is known whose it is");
+        assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
+        assert_eq!((repo.read("src/free.txt"), repo.status()), ("free\nstray\n".into(), " M src/free.txt\n".into()));
+        assert!(repo.ask(&["timeline"]).contains("src/free.txt: allowed, and not committed"));
+    }
 }
 
 #[test]
 fn claim_locks_what_is_free_and_commits_it() {
-    let repo = TestRepo::with(FILES);
-    let ended = stray(&repo, "claim", "").expect(0);
-    assert_state(&ended, "a", "COMPLETED", None);
-    assert_eq!(repo.files_of("feat(a): a"), ["a.txt", "src/free.txt"]);
-    assert_eq!((repo.read("src/free.txt"), repo.status()), ("free\nstray\n".into(), String::new()));
-    assert_certain(&repo, "a");
+    for repo in TestRepo::for_each_user(FILES) {
+        let ended = stray(&repo, "claim", "").expect(0);
+        assert_state(&ended, "a", "COMPLETED", None);
+        assert_eq!(repo.files_of("feat(a): a"), ["a.txt", "src/free.txt"]);
+        assert_eq!((repo.read("src/free.txt"), repo.status()), ("free\nstray\n".into(), String::new()));
+        assert_certain(&repo, "a");
+    }
+}
 
-    // Whoever comes before it and waits for other files only has reserved it.
-    let repo = TestRepo::with(FILES);
-    let agents = [
-        agent("holder", &["b.txt"], "flag ready; await stray; echo b > b.txt", "priority = 1"),
-        agent("next", &["b.txt", "src/free.txt"], "echo next >> src/free.txt", "priority = 2"),
-        agent(
-            "a",
-            &["a.txt"],
-            "await ready; try stray 'echo stray >> src/free.txt'; echo mine > a.txt",
-            "on_undeclared = \"claim\"",
-        ),
-    ];
-    let ended = run(&repo, "", &agents);
-    assert!(heard(&repo, "stray").contains("ermission denied"), "{}", ended.stderr);
-    assert_eq!(ended.agent("a")["denials"][0]["kind"], "reserved", "{}", ended.stderr);
-    assert_eq!(repo.read("src/free.txt"), "free\nnext\n");
+/// Whoever comes before it and waits for other files only has reserved it.
+#[test]
+fn what_somebody_waits_for_is_not_free() {
+    for repo in TestRepo::for_each_user(FILES) {
+        let agents = [
+            agent("holder", &["b.txt"], "flag ready; await stray; echo b > b.txt", "priority = 1"),
+            agent("next", &["b.txt", "src/free.txt"], "echo next >> src/free.txt", "priority = 2"),
+            agent(
+                "a",
+                &["a.txt"],
+                "await ready; try stray 'echo stray >> src/free.txt'; echo mine > a.txt",
+                "on_undeclared = \"claim\"",
+            ),
+        ];
+        let ended = run(&repo, "", &agents);
+        assert!(heard(&repo, "stray").contains("ermission denied"), "{}", ended.stderr);
+        assert_eq!(ended.agent("a")["denials"][0]["kind"], "reserved", "{}", ended.stderr);
+        assert_eq!(repo.read("src/free.txt"), "free\nnext\n");
+    }
 }
 
 /// A file that was locked by its first writer is kept as it was before that write.
 #[test]
 fn what_was_claimed_on_the_way_is_put_back_when_the_agent_fails() {
-    let repo = TestRepo::with(FILES);
-    repo.write("notes", "the user's, not in git\n");
-    let script = "echo x > notes; echo stray > src/free.txt; echo new > src/new.txt; exit 3";
-    let ended = run(&repo, "", &[agent("a", &["a.txt"], script, "on_undeclared = \"claim\"")]).expect(1);
-    assert_state(&ended, "a", "FAILED", Some("exit"));
-    assert_eq!(repo.read("src/free.txt"), "free\n");
-    assert_eq!(repo.read("notes"), "the user's, not in git\n");
-    assert!(!repo.exists("src/new.txt"));
-    assert_eq!(salvaged(&repo, &ended, "a", "src/new.txt"), "new\n");
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.write("notes", "the user's, not in git\n");
+        let script = "echo x > notes; echo stray > src/free.txt; echo new > src/new.txt; exit 3";
+        let ended = run(&repo, "", &[agent("a", &["a.txt"], script, "on_undeclared = \"claim\"")]).expect(1);
+        assert_state(&ended, "a", "FAILED", Some("exit"));
+        assert_eq!(repo.read("src/free.txt"), "free\n");
+        assert_eq!(repo.read("notes"), "the user's, not in git\n");
+        assert!(!repo.exists("src/new.txt"));
+        assert_eq!(salvaged(&repo, &ended, "a", "src/new.txt"), "new\n");
+    }
 }
 
 #[test]
 fn ignored_files_are_free_but_for_those_that_were_there() {
-    let repo = TestRepo::with(FILES);
-    repo.write(".env", "SECRET=1\n");
-    repo.write("build/old", "old\n");
-    let script = "echo mine > a.txt
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.write(".env", "SECRET=1\n");
+        repo.write("build/old", "old\n");
+        let script = "echo mine > a.txt
         mkdir -p build/deep; echo o > build/deep/new; echo o > build/old; rm -rf build/deep
         echo l > run.log; rm run.log; echo l > run.log
         try env 'echo SECRET=2 > .env'; try rm 'rm -f .env'; try mv 'mv .env .env2'; try sed 'sed -i s/1/2/ .env'";
-    let enforced = "on_undeclared = \"deny\"\nignored = \"enforce\"\ndepends_on = [\"a\"]";
-    let agents = [
-        agent("a", &["a.txt"], script, ""),
-        agent("strict", &["b.txt"], "echo b > b.txt; try strict 'echo x > build/strict'", enforced),
-        agent("named", &[".env"], "echo SECRET=3 > .env", "depends_on = [\"strict\"]"),
-    ];
-    let ended = run(&repo, "", &agents);
-    assert_state(&ended, "a", "COMPLETED", None);
-    for what in ["env", "rm", "mv", "sed"] {
-        assert!(!heard(&repo, what).contains("exit 0"), "{what}: {}", heard(&repo, what));
+        let enforced = "on_undeclared = \"deny\"\nignored = \"enforce\"\ndepends_on = [\"a\"]";
+        let agents = [
+            agent("a", &["a.txt"], script, ""),
+            agent("strict", &["b.txt"], "echo b > b.txt; try strict 'echo x > build/strict'", enforced),
+            agent("named", &[".env"], "echo SECRET=3 > .env", "depends_on = [\"strict\"]"),
+        ];
+        let ended = run(&repo, "", &agents);
+        assert_state(&ended, "a", "COMPLETED", None);
+        for what in ["env", "rm", "mv", "sed"] {
+            assert!(!heard(&repo, what).contains("exit 0"), "{what}: {}", heard(&repo, what));
+        }
+        assert_eq!(ended.agent("a")["denials"][0]["kind"], "protected_ignored");
+        assert_eq!((repo.read("build/old"), repo.read("run.log")), ("o\n".into(), "l\n".into()));
+        assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
+        assert!(heard(&repo, "strict").contains("ermission denied"));
+        assert_eq!(ended.agent("strict")["denials"][0]["kind"], "ignored_enforced");
+        assert_state(&ended, "named", "COMPLETED", Some("only_ignored"));
+        assert_eq!(repo.read(".env"), "SECRET=3\n");
     }
-    assert_eq!(ended.agent("a")["denials"][0]["kind"], "protected_ignored");
-    assert_eq!((repo.read("build/old"), repo.read("run.log")), ("o\n".into(), "l\n".into()));
-    assert_eq!(repo.files_of("feat(a): a"), ["a.txt"]);
-    assert!(heard(&repo, "strict").contains("ermission denied"));
-    assert_eq!(ended.agent("strict")["denials"][0]["kind"], "ignored_enforced");
-    assert_state(&ended, "named", "COMPLETED", Some("only_ignored"));
-    assert_eq!(repo.read(".env"), "SECRET=3\n");
 }
 
-/// A new file beside a claimed one is judged at the end.
 /// A directory under the temporary name of an ignored one may be on its way to that name. It is the agent's that
 /// makes it and renames it; one that was there is its owner's.
 #[test]
@@ -203,17 +216,20 @@ fn a_new_rule_takes_no_protection_from_what_was_there() {
     }
 }
 
+/// A new file beside a claimed one is judged at the end.
 #[test]
 fn what_is_left_beside_a_claim_is_judged_by_the_policy() {
     let script = "echo mine > src/free.txt; echo half > src/.tmp; echo gone > src/gone; rm src/gone";
-    let left = |policy: &str| {
-        let repo = TestRepo::with(FILES);
+    let left = |policy: &str| -> Vec<(TestRepo, Ended)> {
         let more = format!("on_undeclared = \"{policy}\"\nverify = \"test -e src/.tmp && : > $F/verified\"");
-        let ended = run(&repo, "", &[agent("a", &["src/free.txt"], script, &more)]);
-        (repo, ended)
+        let agents = [agent("a", &["src/free.txt"], script, &more)];
+        let ran = |repo| {
+            let ended = run(&repo, "", &agents);
+            (repo, ended)
+        };
+        TestRepo::for_each_user(FILES).into_iter().map(ran).collect()
     };
-    for policy in ["deny", "kill"] {
-        let (repo, ended) = left(policy);
+    for (repo, ended) in ["deny", "kill"].into_iter().flat_map(&left) {
         assert_state(&ended, "a", "FAILED", Some("leftovers"));
         assert!(ended.agent("a")["reason"]["text"].as_str().unwrap().contains("src/.tmp"));
         assert_eq!(salvaged(&repo, &ended, "a", "src/.tmp"), "half\n", "all of it together");
@@ -222,32 +238,35 @@ fn what_is_left_beside_a_claim_is_judged_by_the_policy() {
         assert_eq!(repo.status(), "");
         assert!(!super::meeting(&repo).join("verified").exists(), "judged before verify");
     }
-    let (repo, ended) = left("warn");
-    assert_state(&ended, "a", "COMPLETED", None);
-    assert_eq!(repo.files_of("feat(a): a"), ["src/free.txt"]);
-    assert_eq!(repo.status(), "?? src/.tmp\n");
-    let (repo, ended) = left("claim");
-    assert_state(&ended, "a", "COMPLETED", None);
-    assert_eq!(repo.files_of("feat(a): a"), ["src/.tmp", "src/free.txt"]);
-    assert_eq!(repo.status(), "");
+    for (repo, ended) in left("warn") {
+        assert_state(&ended, "a", "COMPLETED", None);
+        assert_eq!(repo.files_of("feat(a): a"), ["src/free.txt"]);
+        assert_eq!(repo.status(), "?? src/.tmp\n");
+    }
+    for (repo, ended) in left("claim") {
+        assert_state(&ended, "a", "COMPLETED", None);
+        assert_eq!(repo.files_of("feat(a): a"), ["src/.tmp", "src/free.txt"]);
+        assert_eq!(repo.status(), "");
+    }
 }
 
 #[test]
 fn deny_comes_first_and_directories_on_the_way_are_free() {
-    let repo = TestRepo::with(&[("src/a.txt", "a\n"), ("src/Cargo.lock", "l\n")]);
-    let script = "try lock 'echo x >> src/Cargo.lock'; mkdir -p new/deep/er; echo n > new/deep/er/n.txt
+    for repo in TestRepo::for_each_user(&[("src/a.txt", "a\n"), ("src/Cargo.lock", "l\n")]) {
+        let script = "try lock 'echo x >> src/Cargo.lock'; mkdir -p new/deep/er; echo n > new/deep/er/n.txt
         try side 'mkdir side'; try beside 'echo b > new/deep/b.txt'; echo more > src/a.txt";
-    let more = "deny = [\"**/*.lock\"]";
-    let ended = run(&repo, "", &[agent("a", &["src/", "new/*/er/*.txt"], script, more)]).expect(0);
-    let mut denied: Vec<(String, String)> = Vec::new();
-    for denial in ended.agent("a")["denials"].as_array().unwrap() {
-        denied.push((denial["path"].as_str().unwrap().to_owned(), denial["kind"].as_str().unwrap().to_owned()));
+        let more = "deny = [\"**/*.lock\"]";
+        let ended = run(&repo, "", &[agent("a", &["src/", "new/*/er/*.txt"], script, more)]).expect(0);
+        let mut denied: Vec<(String, String)> = Vec::new();
+        for denial in ended.agent("a")["denials"].as_array().unwrap() {
+            denied.push((denial["path"].as_str().unwrap().to_owned(), denial["kind"].as_str().unwrap().to_owned()));
+        }
+        denied.sort();
+        let expected = [("new/deep/b.txt", "undeclared"), ("side", "directory"), ("src/Cargo.lock", "deny")];
+        assert_eq!(denied, expected.map(|(path, kind)| (path.to_owned(), kind.to_owned())), "{}", ended.stderr);
+        assert_eq!(repo.files_of("feat(a): a"), ["new/deep/er/n.txt", "src/a.txt"]);
+        assert!(!repo.exists("side"));
     }
-    denied.sort();
-    let expected = [("new/deep/b.txt", "undeclared"), ("side", "directory"), ("src/Cargo.lock", "deny")];
-    assert_eq!(denied, expected.map(|(path, kind)| (path.to_owned(), kind.to_owned())), "{}", ended.stderr);
-    assert_eq!(repo.files_of("feat(a): a"), ["new/deep/er/n.txt", "src/a.txt"]);
-    assert!(!repo.exists("side"));
 }
 
 /// Files that were left changed, and those that were refused; never a directory, nor what was gone by the end.
