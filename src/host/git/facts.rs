@@ -93,8 +93,18 @@ fn is_any_beneath(paths: &BTreeMap<RepoPath, Mark>, dir: &[u8]) -> bool {
 /// The letters and digits that mkdtemp(3) and its like add to a name.
 const RANDOM: usize = 6;
 
+/// How pytest begins the name of its cache, while it makes it, and how it names it at last.
+const PYTEST: (&[u8], &[u8]) = (b"pytest-cache-files-", b".pytest_cache");
+/// The letters, digits and underscores that Python's `mkdtemp` adds.
+const RANDOM_OF_PYTHON: usize = 8;
+
 /// Is it the temporary name of a directory that git ignores?
 fn is_temporary(path: &[u8], descent: &Descent<'_>) -> bool {
+    let (above, name) = path.split_at(path.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1));
+    if let Some(random) = name.strip_prefix(PYTEST.0) {
+        let made = random.len() == RANDOM_OF_PYTHON && random.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        return made && descent.ignores_sibling(&[above, PYTEST.1].concat());
+    }
     let Some((name, random)) = path.split_at_checked(path.len().saturating_sub(RANDOM)) else { return false };
     let whole = !name.is_empty() && !name.ends_with(b"/");
     whole && random.iter().all(u8::is_ascii_alphanumeric) && descent.ignores_sibling(name)

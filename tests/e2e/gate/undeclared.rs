@@ -4,7 +4,8 @@
 use super::{agent, assert_certain, assert_state, heard, log, names, records, run, salvaged, session};
 use crate::support::{Ended, TestRepo};
 
-const FILES: &[(&str, &str)] = &[("a.txt", "a\n"), ("src/free.txt", "free\n"), (".gitignore", ".env\nbuild/\n*.log\n")];
+const FILES: &[(&str, &str)] =
+    &[("a.txt", "a\n"), ("src/free.txt", "free\n"), (".gitignore", ".env\nbuild/\n*.log\n/.pytest_cache/\n")];
 
 /// Writes its own file, then one that nobody declared.
 const STRAYS: &str = "echo mine > a.txt; try stray 'echo stray >> src/free.txt'; echo more >> a.txt";
@@ -183,6 +184,14 @@ fn directories_in_the_making_are_free_until_the_end() {
         let ended = run(&repo, "", &[agent("whole", &["a.txt"], whole, "")]).expect(0);
         assert_eq!(ended.agent("whole")["denied"], names(&[]), "{}", ended.stderr);
         assert_eq!(repo.read("build/x"), "x\n");
+
+        // As pytest makes its cache; where git does not ignore that one, this is no directory in the making.
+        let cache = "d=pytest-cache-files-a_1b2c3d; mkdir $d; echo '*' > $d/.gitignore; mv $d .pytest_cache
+            try inner 'mkdir src/pytest-cache-files-a_1b2c3d'; echo cached > a.txt";
+        let ended = run(&repo, "", &[agent("cache", &["a.txt"], cache, "")]).expect(0);
+        assert_eq!(ended.agent("cache")["denied"], names(&["src/pytest-cache-files-a_1b2c3d"]), "{}", ended.stderr);
+        assert_eq!(repo.read(".pytest_cache/.gitignore"), "*\n");
+        assert!(heard(&repo, "inner").contains("ermission denied"), "{}", heard(&repo, "inner"));
 
         let takes = "try takes 'rm -rf build2024Q1'; try adds 'echo x > build2024Q1/x'; echo newer > a.txt";
         let ended = run(&repo, "", &[agent("takes", &["a.txt"], takes, "")]).expect(0);
