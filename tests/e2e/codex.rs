@@ -1,8 +1,8 @@
 //! A whole session with the real `codex exec`, four at once, against the stand-in model.
 //!
 //! Runs where `SUPERVISE_TEST_CODEX` names a codex (the native binary or npm's entry); elsewhere it
-//! says that it was not run. Where `SUPERVISE_TEST_CODEX_RAN` names a file, a test that ran to its
-//! end adds its name there, so that whoever demands the real codex can tell.
+//! says that it was not run. Where `SUPERVISE_TEST_RAN` names a file, a test that ran to its
+//! end adds its name there, so that whoever demands the real program can tell.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) fn codex(test: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn ran(test: &str) {
-    if let Some(file) = std::env::var_os("SUPERVISE_TEST_CODEX_RAN") {
+    if let Some(file) = std::env::var_os("SUPERVISE_TEST_RAN") {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
         writeln!(file.unwrap(), "{test}").unwrap();
     }

@@ -242,25 +242,40 @@ fn found(program: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(&path).find(|directory| directory.join(program).is_file())
 }
 
-const BUILDS: &[Case] = &[
-    Case {
-        id: "cargo",
-        before: &[
-            ("Cargo.toml", "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"),
-            ("src/lib.rs", "pub fn one()->u8{1}\n"),
-        ],
-        files: &["@/src/", "@/Cargo.lock"],
-        script: "cargo build -q --offline; echo 'pub fn two()->u8{2} #[test] fn t(){assert_eq!(one()+one(),two())}' >> src/lib.rs; cargo test -q --offline > $F/cargo.test; if cargo fmt --version > /dev/null 2>&1; then cargo fmt; fi; grep -c two src/lib.rs > src/count",
-        after: &[],
-    },
-    Case {
-        id: "unittest",
-        before: &[("app.py", "def one(): return 1\n")],
-        files: &["@/*.py"],
-        script: "printf 'import unittest, app\\nclass T(unittest.TestCase):\\n    def test(self): self.assertEqual(app.one(), 2)\\n' > test_app.py; sed -i s/1/2/ app.py; python3 -m unittest -q",
-        after: &[],
-    },
-];
+const BUILDS: &[Case] = &[Case {
+    id: "cargo",
+    before: &[
+        ("Cargo.toml", "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"),
+        ("src/lib.rs", "pub fn one()->u8{1}\n"),
+    ],
+    files: &["@/src/", "@/Cargo.lock"],
+    script: "cargo build -q --offline; echo 'pub fn two()->u8{2} #[test] fn t(){assert_eq!(one()+one(),two())}' >> src/lib.rs; cargo test -q --offline > $F/cargo.test; if cargo fmt --version > /dev/null 2>&1; then cargo fmt; fi; grep -c two src/lib.rs > src/count",
+    after: &[],
+}];
+
+/// With fixtures, a temporary directory, and an assertion that pytest rewrites.
+const PYTEST: Case = Case {
+    id: "python",
+    before: &[("app.py", "def one(): return 1\n")],
+    files: &["@/*.py"],
+    script: "printf 'import app\\ndef test(tmp_path):\\n    (tmp_path / \"x\").write_text(\"y\")\\n    assert app.one() == 2\\n' > test_app.py; if pytest -q > $F/before; then exit 94; fi; sed -i s/1/2/ app.py; pytest -q --lf > $F/pytest; grep -q '1 passed' $F/pytest",
+    after: &[],
+};
+
+const UNITTEST: Case = Case {
+    script: "printf 'import unittest, app\\nclass T(unittest.TestCase):\\n    def test(self): self.assertEqual(app.one(), 2)\\n' > test_app.py; sed -i s/1/2/ app.py; python3 -m unittest -q",
+    ..PYTEST
+};
+
+/// pytest where it is there; elsewhere what Python itself has, and a line that says so.
+fn python_tests() -> (&'static str, &'static Case) {
+    if found("pytest").is_some() {
+        return ("pytest", &PYTEST);
+    }
+    // Past the test harness, which hides the output of tests that pass.
+    let _ = std::io::stderr().write_all(b"pytest: NOT RUN, it is not there; unittest instead\n");
+    ("unittest", &UNITTEST)
+}
 
 const NPM: Case = Case {
     id: "npm",
@@ -277,12 +292,14 @@ const NPM: Case = Case {
 /// Builds and tests of what an agent claimed; what they make is ignored by git.
 #[test]
 fn builds_work_and_what_they_make_is_ignored() {
-    let mut cases: Vec<&Case> = BUILDS.iter().collect();
+    let (runner, python) = python_tests();
+    let mut cases: Vec<&Case> = BUILDS.iter().chain([python]).collect();
     if found("npm").is_some() {
         cases.push(&NPM);
     }
     let toolchain = Path::new(env!("CARGO")).parent().unwrap();
-    let mut files = vec![(".gitignore".to_owned(), "__pycache__/\n/cargo/target/\n/npm/node_modules/\n")];
+    let mut files =
+        vec![(".gitignore".to_owned(), "__pycache__/\n.pytest_cache/\n/cargo/target/\n/npm/node_modules/\n")];
     for case in &cases {
         files.extend(case.before.iter().map(|(path, text)| (format!("{}/{path}", case.id), *text)));
     }
@@ -304,26 +321,39 @@ fn builds_work_and_what_they_make_is_ignored() {
         assert_certain(&repo, case.id);
     }
     assert_eq!(repo.files_of("feat(cargo): cargo"), ["cargo/Cargo.lock", "cargo/src/count", "cargo/src/lib.rs"]);
-    assert_eq!(repo.files_of("feat(unittest): unittest"), ["unittest/app.py", "unittest/test_app.py"]);
-    assert!(repo.exists("unittest/__pycache__") && repo.exists("cargo/target/debug"), "what they make is there");
+    assert_eq!(repo.files_of("feat(python): python"), ["python/app.py", "python/test_app.py"]);
+    assert!(repo.exists("python/__pycache__") && repo.exists("cargo/target/debug"), "what they make is there");
+    assert_eq!(repo.exists("python/.pytest_cache/README.md"), runner == "pytest");
     if cases.len() > 2 {
         assert_eq!(repo.files_of("feat(npm): npm"), ["npm/out.txt", "npm/package-lock.json", "npm/package.json"]);
         assert_eq!(repo.read("npm/out.txt"), "1");
     }
     assert_eq!(ended.json()["unattributed"], names(&[]));
     assert_eq!(repo.status(), "");
+    crate::codex::ran(runner);
 }
 
-/// Python makes do without its cache where it may not write one; the rest is told.
+/// Python and pytest make do without their caches where they may not write one; the rest is told.
 #[test]
 fn a_cache_that_git_does_not_ignore_is_refused_and_harms_nothing() {
     let repo = TestRepo::with(&[("app/lib.py", "x = 1\n")]);
-    let script = "cd app; echo 'import lib; print(lib.x)' > main.py; python3 main.py > out.txt";
-    let ended = run(&repo, "", &[agent("a", &["app/main.py", "app/out.txt"], script, "")]);
+    let tests = if found("pytest").is_some() { "pytest -q > $F/pytest" } else { "true" };
+    let script = format!(
+        "set -e; cd app; echo 'import lib; print(lib.x)' > main.py; python3 main.py > out.txt
+        echo 'def test(): assert __import__(\"lib\").x == 1' > test_lib.py; {tests}"
+    );
+    let files = ["app/main.py", "app/out.txt", "app/test_lib.py"];
+    let ended = run(&repo, "", &[agent("a", &files, &script, "")]);
     assert_state(&ended, "a", "COMPLETED", None);
-    assert_eq!(repo.read("app/out.txt"), "1\n");
-    assert_eq!(ended.agent("a")["denied"], names(&["app/__pycache__"]));
-    assert!(!repo.exists("app/__pycache__"));
+    assert_eq!(
+        (repo.files_of("feat(a): a"), repo.read("app/out.txt")),
+        (files.map(str::to_owned).into(), "1\n".into())
+    );
+    let agent = ended.agent("a");
+    let denied: Vec<&str> = agent["denied"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    assert!(denied.contains(&"app/__pycache__"), "{denied:?}");
+    let caches = ["app/__pycache__", "app/.pytest_cache", "app/pytest-cache-files-"];
+    assert!(denied.iter().all(|path| caches.iter().any(|cache| path.starts_with(cache))), "{denied:?}");
     assert_eq!(repo.status(), "");
 }
 
