@@ -357,6 +357,19 @@ fn what_nobody_was_seen_writing_is_left_and_reported() {
     }
 }
 
+/// What git does not have leaves nothing behind that differs from a commit, and is missed all the same.
+#[test]
+fn a_users_own_file_that_is_gone_is_reported() {
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.write("notes/mine", "mine\n");
+        let session = sh("stray", "[\"b.txt\"]", "rm -r notes; echo own > b.txt", "");
+        let ended = repo.run(&session, &["--no-gate", "--format", "json"]).expect(0);
+        assert_state(&ended, "stray", "COMPLETED", None);
+        assert_eq!(ended.json()["unattributed"], json!(["notes/mine"]), "{}", ended.stderr);
+        assert_eq!(repo.files_of("feat(stray): stray"), ["b.txt"]);
+    }
+}
+
 #[test]
 fn an_edit_from_outside_ends_nobody() {
     for repo in TestRepo::for_each_user(FILES) {

@@ -214,3 +214,21 @@ fn a_link_in_the_way_is_never_followed() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert_eq!(r.survey().unwrap(), [repo_path("d"), repo_path("d/a")]);
 }
+
+/// What git never had is missed as well when it is gone, or is ignored now and not as it was.
+#[test]
+fn a_survey_tells_what_became_of_untracked_files() {
+    let s = Scratch::committed(&[("a", "1\n")]);
+    for path in ["kept", "gone", "hidden/changed", "hidden/same", "committed", "dir/moved"] {
+        s.write(path, "mine\n");
+    }
+    let mut r = s.open();
+    assert_eq!(r.survey().unwrap(), []);
+    fs::remove_file(s.path("gone")).unwrap();
+    fs::rename(s.path("dir"), s.path("other")).unwrap();
+    s.write("hidden/changed", "another's\n");
+    s.write(".git/info/exclude", "hidden/\nother/\n");
+    s.git(&["add", "committed"]);
+    s.git(&["commit", "-qm", "the user's"]);
+    assert_eq!(r.survey().unwrap(), ["dir/moved", "gone", "hidden/changed"].map(repo_path));
+}

@@ -1,5 +1,6 @@
 //! Finding the repository and learning what can be done with it; the start of a run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -144,7 +145,7 @@ impl Repository {
             index: None,
             run: None,
             at_start: None,
-            attempts: std::collections::BTreeMap::new(),
+            attempts: BTreeMap::new(),
             lock: None,
             run_hooks: false,
             next_kept: super::admit::FIRST_KEPT,
@@ -208,7 +209,7 @@ impl Repository {
     pub fn open_run(&mut self, run: &RunId, hooks: bool) -> Result<(), GitError> {
         self.remove_stale_lock()?;
         let head = self.head()?;
-        let mut changed = std::collections::BTreeMap::new();
+        let mut changed = BTreeMap::new();
         let mut budget = HASHED_IN_ALL;
         for path in self.changed(&Scope::whole())? {
             let mark = self.mark(&path, budget)?;
@@ -239,10 +240,16 @@ impl Repository {
     }
 
     /// Paths of the whole tree that differ from HEAD now and were not the same when the run was
-    /// opened. What agents were left with (salvage, leftovers) is among them; the caller knows it.
+    /// opened; and those that git did not have then, nor has now, and that are gone or changed. What agents were
+    /// left with (salvage, leftovers) is among them; the caller knows it.
     pub fn survey(&mut self) -> Result<Vec<RepoPath>, GitError> {
+        let mut paths: BTreeSet<RepoPath> = self.changed(&Scope::whole())?.into_iter().collect();
+        let index = self.index()?;
+        let at_start = self.at_start.clone().unwrap_or_default();
+        // Nothing differs from HEAD where what was untracked is gone, or ignored by a rule that is new.
+        paths.extend(at_start.keys().filter(|path| index.find(path.as_bytes()).is_none()).cloned());
         let mut out = Vec::new();
-        for path in self.changed(&Scope::whole())? {
+        for path in paths {
             if !self.is_as_at_start(&path)? {
                 out.push(path);
             }
