@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::desk::{self, Matter, Outcome, furnish, write_whole};
+use crate::desk::{self, Matter, Outcome, write_whole};
 use crate::fault::Fault;
+use crate::ground::{furnish, occupy, rule};
 use crate::scenario::{Cast, Scenario};
 use crate::snapshot::{Difference, Snapshot};
 use crate::writer;
@@ -23,11 +24,17 @@ pub(crate) fn check(scenario: &Scenario, quick: bool) -> Result<Checked, Fault> 
     let (root, sync) = (dir.path().join("workspace"), dir.path().join("sync"));
     std::fs::create_dir(&sync)?;
     scenario.areas().iter().try_for_each(|area| furnish(&root, area))?;
+    if scenario.ignores {
+        rule(&root)?;
+        occupy(&root)?;
+    }
     let before = Snapshot::take(&root)?;
     let party = scenario.party();
     let writers: Vec<_> = party.iter().map(|agent| start(scenario, &root, &sync, agent, quick)).collect();
-    if scenario.cast == Cast::PairUnattended {
-        write_whole(&sync.join("go"), "")?;
+    match scenario.cast {
+        Cast::PairUnattended => write_whole(&sync.join("go"), "")?,
+        Cast::PairGranted => write_whole(&sync.join("granted"), "")?,
+        Cast::Pair | Cast::Eight => {}
     }
     for (agent, writer) in party.iter().zip(writers) {
         let status = writer?.wait()?;
@@ -45,7 +52,7 @@ pub(crate) fn check(scenario: &Scenario, quick: bool) -> Result<Checked, Fault> 
                 Outcome::Passed => continue,
                 Outcome::Begun | Outcome::Failed(_) => return Err(Fault::NotDone { agent: agent.clone(), deed }),
             }
-            let paths = if deed.matter == Matter::Content { &mut content } else { &mut metadata };
+            let paths = if deed.matter == Matter::Metadata { &mut metadata } else { &mut content };
             paths.extend(deed.paths);
         }
     }

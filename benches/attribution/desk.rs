@@ -7,21 +7,24 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ground::{GRANTED, RULES};
+
 /// How long a writer waits for anything.
 const PATIENCE: Duration = Duration::from_mins(4);
 
-/// What in a change git would record: content, type, the executable bit; or what it would not.
+/// What in a change git would record: content, type, the executable bit; or what it would not: other metadata, and
+/// all of a path that it ignores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Matter {
     Content,
     Metadata,
+    Ignored,
 }
 
 /// One call, or a few that belong together, and what became of it.
@@ -33,7 +36,7 @@ pub(crate) struct Deed {
     /// Other paths that its calls name: a refusal may be about one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) via: Vec<String>,
-    /// Is each of these paths covered by the writer's claim?
+    /// May the writer do this: is each of these paths covered by its claim, or free to all?
     pub(crate) allowed: bool,
     pub(crate) outcome: Outcome,
     /// How often it was told EBUSY before, and tried again.
@@ -128,6 +131,14 @@ impl Desk {
         self.area == own(&self.agent)
     }
 
+    pub(crate) fn is_in(&self, area: &str) -> bool {
+        self.area == area
+    }
+
+    pub(crate) fn area(&self) -> &str {
+        &self.area
+    }
+
     /// The area as part of a file name.
     fn word(&self) -> String {
         self.area.replace('/', "-")
@@ -163,16 +174,36 @@ impl Desk {
         self.deed(paths, &[], Matter::Metadata, act)
     }
 
+    /// The same for what git ignores.
+    pub(crate) fn ignored(
+        &mut self,
+        paths: &[&Path],
+        via: &[&Path],
+        act: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<bool> {
+        self.deed(paths, via, Matter::Ignored, act)
+    }
+
+    /// A change of content that nobody may make like this, not even of its own.
+    pub(crate) fn forbidden(&mut self, paths: &[&Path], act: impl FnMut() -> io::Result<()>) -> io::Result<bool> {
+        let deed = Deed { allowed: false, ..self.describe(paths, &[], Matter::Content)? };
+        self.perform(deed, act)
+    }
+
     /// An error is one of the account, or of an `act` that failed without an error number.
     fn deed(
         &mut self,
         paths: &[&Path],
         via: &[&Path],
         matter: Matter,
-        mut act: impl FnMut() -> io::Result<()>,
+        act: impl FnMut() -> io::Result<()>,
     ) -> io::Result<bool> {
+        let deed = self.describe(paths, via, matter)?;
+        self.perform(deed, act)
+    }
+
+    fn perform(&mut self, mut deed: Deed, mut act: impl FnMut() -> io::Result<()>) -> io::Result<bool> {
         const BUSY: i32 = nix::errno::Errno::EBUSY as i32;
-        let mut deed = self.describe(paths, via, matter)?;
         self.write_down(&deed)?;
         let errno = loop {
             match act() {
@@ -204,7 +235,12 @@ impl Desk {
         let (paths, via) =
             names(paths).zip(names(via)).ok_or_else(|| io::Error::other("a writer left the workspace"))?;
         let home = format!("{}/", own(&self.agent));
-        let allowed = paths.iter().all(|p| p.starts_with(&home));
+        let extra = |path: &str| match path {
+            GRANTED => self.agent == KEEPER,
+            RULES => self.is_stray(),
+            free => matter == Matter::Ignored && free.starts_with(&format!("{FREE}/")),
+        };
+        let allowed = paths.iter().all(|p| p.starts_with(&home) || extra(p));
         Ok(Deed { paths, matter, via, allowed, outcome: Outcome::Begun, retried: 0 })
     }
 
@@ -252,9 +288,14 @@ impl Desk {
         wait_for(|| party.iter().all(|other| done_of(&self.sync, other).exists() || self.is_gone(other)))
     }
 
-    /// Waits for a signal of the bench.
+    /// Waits for a signal of the bench or of another writer.
     pub(crate) fn signalled(&self, name: &str) -> io::Result<()> {
-        wait_for(|| self.sync.join(name).exists())
+        wait_for(|| self.signal(name).exists())
+    }
+
+    /// What is there once it is given.
+    pub(crate) fn signal(&self, name: &str) -> PathBuf {
+        self.sync.join(name)
     }
 
     fn is_gone(&self, other: &str) -> bool {
@@ -319,22 +360,4 @@ pub(crate) fn wait_for(mut so: impl FnMut() -> bool) -> io::Result<()> {
 /// Lets time pass: for what is to happen late on purpose, and between two looks.
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
-}
-
-/// The files that every area has before a scenario begins, with what is in them.
-pub(crate) fn fixtures() -> Vec<(String, String)> {
-    let top = (0..10).map(|n| format!("f{n}"));
-    let below = ["sub", "sub2", "sub3"].into_iter().flat_map(|d| ["s0", "s1", "deep/s2"].map(|f| format!("{d}/{f}")));
-    top.chain(below).map(|name| (name.clone(), format!("{name}: a line that was there before\n").repeat(8))).collect()
-}
-
-/// Makes an area of the workspace.
-pub(crate) fn furnish(root: &Path, area: &str) -> io::Result<()> {
-    for (name, text) in fixtures() {
-        let path = root.join(area).join(name);
-        fs::create_dir_all(path.parent().unwrap_or(root))?;
-        fs::write(&path, format!("{area}/{text}"))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-    }
-    Ok(())
 }

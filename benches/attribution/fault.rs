@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Endless { seconds: u64 },
     #[error("the run ended with {status}: {stderr}")]
     Run { status: ExitStatus, stderr: String },
+    #[error("`supervise grant` ended with {status}: {stderr}")]
+    Grant { status: ExitStatus, stderr: String },
     #[error("{0}")]
     Usage(String),
     #[error("no `{0}` in what the run printed")]

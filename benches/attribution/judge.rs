@@ -4,7 +4,8 @@
 //! did comes from its own account and from the workspace, never from the supervisor.
 //!
 //! A change is a path whose content differs because of a deed; a refused deed counts as one change
-//! that was stopped, and must be told as that agent's denial.
+//! that was stopped, and must be told as that agent's denial. What landed is judged on all that a path has: its
+//! content, mode, times, attributes, and those of directories too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::desk::{Deed, Matter, Outcome as Done, own};
 use crate::fault::Fault;
+use crate::ground::{is_ignored, is_never_committed};
 use crate::scenario::undeclared;
 use crate::stage::{Layer, Outcome, Part, strays};
 
@@ -34,8 +36,10 @@ pub(crate) struct Row {
     /// Said to be of an agent that did not.
     pub(crate) wrong: usize,
     pub(crate) wrong_certain: usize,
-    /// Undeclared changes that are in the workspace or in a commit.
+    /// Paths that were changed though that was not allowed, or were committed though nobody's to commit.
     pub(crate) landed: usize,
+    /// Changes of what git ignores: free to all, and never committed.
+    pub(crate) ignored: usize,
     /// Declared changes that were refused.
     pub(crate) wrongly_refused: usize,
     /// Agents that kept to the rules and were ended, or did not complete where all should.
@@ -168,7 +172,9 @@ fn refusals(row: &mut Row, part: &Part, said: &Said<'_>) {
             continue;
         }
         row.refused += 1;
-        if denied.is_some_and(|denied| denied.iter().any(|path| concerns(path, deed))) {
+        // That it would be another file system is all that is to be said of a link to outside.
+        let told_by_itself = errno == nix::errno::Errno::EXDEV as i32;
+        if told_by_itself || denied.is_some_and(|denied| denied.iter().any(|path| concerns(path, deed))) {
             row.seen += 1;
             row.right += 1;
             row.certain += 1;
@@ -232,12 +238,22 @@ fn wrong(row: &mut Row, outcome: &Outcome, said: &Said<'_>) {
     }
 }
 
+/// By the workspace, by the commits, or by the account of who did it: one of them is enough.
 fn landed(row: &mut Row, outcome: &Outcome) {
     let homes: Vec<String> = outcome.party.iter().map(|part| format!("{}/", own(&part.agent))).collect();
-    let is_undeclared = |path: &&str| !homes.iter().any(|home| path.starts_with(home.as_str()));
-    let all = outcome.changed.keys().chain(&outcome.committed).map(String::as_str);
-    let landed: BTreeSet<&str> = all.filter(is_undeclared).collect();
+    let done = |allowed: bool| -> BTreeSet<&str> {
+        let deeds = outcome.party.iter().flat_map(|part| &part.deeds);
+        let done = deeds.filter(|deed| deed.outcome == Done::Done && deed.allowed == allowed);
+        done.flat_map(|deed| deed.paths.iter().map(String::as_str)).collect()
+    };
+    let allowed = done(true);
+    let declared = |path: &str| allowed.contains(path) || homes.iter().any(|home| path.starts_with(home.as_str()));
+    let changed = outcome.changed.keys().map(String::as_str).filter(|path| !declared(path) && !is_ignored(path));
+    let committed = outcome.committed.iter().map(String::as_str);
+    let committed = committed.filter(|path| !declared(path) || is_never_committed(path));
+    let landed: BTreeSet<&str> = changed.chain(committed).chain(done(false)).collect();
     row.landed = landed.len();
+    row.ignored = allowed.iter().filter(|path| is_never_committed(path)).count();
     row.notes.extend(landed.into_iter().map(|path| format!("landed: {path}")));
 }
 

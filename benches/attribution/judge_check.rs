@@ -2,13 +2,21 @@
 //! at a time, each of which it must name.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use rustix::fs::XattrFlags;
 use serde_json::json;
 
-use crate::desk::{Deed, KEEPER, Matter, Outcome as Done, STRAY};
+use crate::acts::metadata::ATTRIBUTE;
+use crate::desk::{Deed, FREE, KEEPER, Matter, Outcome as Done, STRAY};
+use crate::fault::Fault;
+use crate::ground::{GRANTED, RULES, furnish, occupy, rule};
 use crate::judge::judge;
-use crate::snapshot::Difference;
+use crate::snapshot::{Difference, Snapshot};
 use crate::stage::{Layer, Outcome, Part};
 
 /// What the judge must say of a run to which `harm` was done: the beginnings of the promises broken.
@@ -73,6 +81,87 @@ const CASES: &[Case] = &[
         watch: &[],
     },
     Case {
+        name: "metadata that was changed by a deed, wherever it is now",
+        harm: |run| {
+            run.party[1].deeds.push(Deed { matter: Matter::Metadata, ..deed("free/f1", false, Done::Done) });
+        },
+        gate: &["1 undeclared and landed"],
+        watch: &[],
+    },
+    Case {
+        name: "what git ignores is anybody's",
+        harm: |run| {
+            run.party[1].deeds.push(Deed { matter: Matter::Ignored, ..deed("free/logs/n0", true, Done::Done) });
+            run.changed.extend(["free/logs", "free/logs/n0"].map(|path| (path.to_owned(), Difference::Content)));
+        },
+        gate: &[],
+        watch: &[],
+    },
+    Case {
+        name: "what git ignores is refused",
+        harm: |run| {
+            let refused = deed("free/logs/n0", true, Done::Failed(13));
+            run.party[1].deeds.push(Deed { matter: Matter::Ignored, ..refused });
+        },
+        gate: &["1 declared and refused"],
+        watch: &["1 declared and refused"],
+    },
+    Case {
+        name: "what git ignores is committed",
+        harm: |run| run.committed.extend(["stray/own/logs/n0".to_owned()]),
+        gate: &["1 undeclared and landed"],
+        watch: &[],
+    },
+    Case {
+        name: "a directory in the making is left",
+        harm: |run| run.changed.extend([("free/logsA1b2C3/x".to_owned(), Difference::Content)]),
+        gate: &["1 undeclared and landed"],
+        watch: &[],
+    },
+    Case {
+        name: "a user's own is removed",
+        harm: |run| run.changed.extend([("free/logs2024Q1/mine".to_owned(), Difference::Content)]),
+        gate: &["1 undeclared and landed"],
+        watch: &[],
+    },
+    Case {
+        name: "the rules are the stray one's to change",
+        harm: |run| {
+            run.party[1].deeds.push(deed(RULES, true, Done::Done));
+            run.changed.extend([(RULES.to_owned(), Difference::Content)]);
+            run.write_sets.push((STRAY.to_owned(), RULES.to_owned(), "certain".to_owned()));
+        },
+        gate: &[],
+        watch: &[],
+    },
+    Case {
+        name: "a link out of the workspace, refused as another file system",
+        harm: |run| run.party[0].deeds.push(deed("keeper/own/f1", false, Done::Failed(18))),
+        gate: &[],
+        watch: &[],
+    },
+    Case {
+        name: "a link out of the workspace",
+        harm: |run| {
+            run.party[0].deeds.push(deed("keeper/own/f1", false, Done::Done));
+            run.write_sets.push((KEEPER.to_owned(), "keeper/own/f1".to_owned(), "certain".to_owned()));
+        },
+        gate: &["1 undeclared and landed"],
+        watch: &[],
+    },
+    Case {
+        name: "what was granted is written by who has it",
+        harm: |run| granted_to(run, &[(0, true)]),
+        gate: &[],
+        watch: &[],
+    },
+    Case {
+        name: "what was granted is written by who has it not",
+        harm: |run| granted_to(run, &[(0, true), (1, false)]),
+        gate: &["1 undeclared and landed"],
+        watch: &[],
+    },
+    Case {
         name: "a declared write that is refused",
         harm: |run| run.party[0].deeds.push(deed("keeper/own/f1", true, Done::Failed(13))),
         gate: &["1 declared and refused"],
@@ -114,6 +203,59 @@ pub(crate) fn check() -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Who wrote what `keeper` was granted, each as certain, and whether it may.
+fn granted_to(run: &mut Outcome, writers: &[(usize, bool)]) {
+    for &(writer, may) in writers {
+        let agent = run.party[writer].agent.clone();
+        run.party[writer].deeds.push(deed(GRANTED, may, Done::Done));
+        run.write_sets.push((agent, GRANTED.to_owned(), "certain".to_owned()));
+    }
+    run.changed.extend([(GRANTED.to_owned(), Difference::Content)]);
+}
+
+/// What is done to a path.
+type Harm = fn(&Path) -> io::Result<()>;
+
+/// Each done to a workspace in which nothing else happens: the path, and what is done to it.
+const HARMS: &[(&str, Harm)] = &[
+    ("free/f0", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o755))),
+    ("free/f1", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o600))),
+    ("keeper/theirs/f2", |path| File::open(path)?.set_modified(SystemTime::UNIX_EPOCH)),
+    ("free/f3", |path| Ok(rustix::fs::setxattr(path, ATTRIBUTE, b"1", XattrFlags::CREATE)?)),
+    ("free/sub", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o700))),
+    ("free/sub2", |path| File::open(path)?.set_modified(SystemTime::UNIX_EPOCH)),
+    ("keeper/theirs/sub3", |path| Ok(rustix::fs::setxattr(path, ATTRIBUTE, b"1", XattrFlags::CREATE)?)),
+    ("free/notes/mine", |path| fs::write(path, "taken over\n")),
+    ("free/logs2024Q1/mine", |path| fs::remove_file(path)),
+    ("free/logs2024Q2/new", |path| fs::write(path, "new\n")),
+    (".gitignore", |path| fs::write(path, "notes/\n")),
+];
+
+/// Does the judge see what landed by the workspace alone? What it does not see, as lines for people.
+pub(crate) fn check_workspace(attributes: bool) -> Result<Vec<String>, Fault> {
+    let mut unseen = Vec::new();
+    for (path, harm) in HARMS {
+        let dir = tempfile::tempdir()?;
+        let root = dir.path();
+        [FREE, "keeper/theirs"].iter().try_for_each(|area| furnish(root, area))?;
+        rule(root)?;
+        occupy(root)?;
+        let before = Snapshot::take(root)?;
+        match harm(&root.join(path)) {
+            // Where there are no attributes, none can be set.
+            Err(_) if !attributes => continue,
+            done => done?,
+        }
+        let mut run = sound();
+        run.changed.extend(before.differences(&Snapshot::take(root)?));
+        let row = judge("workspace", Layer::Gate, &run);
+        if row.landed != 1 || !row.notes.contains(&format!("landed: {path}")) {
+            unseen.push(format!("what landed at {path}: {:?}", row.notes));
+        }
+    }
+    Ok(unseen)
 }
 
 fn deed(path: &str, allowed: bool, outcome: Done) -> Deed {

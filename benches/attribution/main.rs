@@ -22,6 +22,7 @@ mod acts;
 mod check;
 mod desk;
 mod fault;
+mod ground;
 mod judge;
 mod judge_check;
 mod machine;
@@ -40,6 +41,7 @@ use judge::Row;
 use machine::Machine;
 use options::{Mode, Options};
 use report::{LayerReport, Report, Skipped};
+use scenario::Need;
 use stage::Layer;
 
 fn main() -> ExitCode {
@@ -89,7 +91,7 @@ fn bench(options: &Options) -> Result<bool, Fault> {
 fn measure(layer: Layer, options: &Options, machine: &Machine) -> LayerReport {
     let mut measured = LayerReport::new(layer);
     for scenario in &options.scenarios {
-        if let Some(why) = machine.lacks(scenario.needs) {
+        if let Some(why) = machine.lacks(scenario.needs).or_else(|| scenario.lacks(layer)) {
             measured.skipped.push(Skipped { scenario: scenario.name, why });
             continue;
         }
@@ -124,7 +126,8 @@ fn measure(layer: Layer, options: &Options, machine: &Machine) -> LayerReport {
 fn check(options: &Options) -> Result<bool, Fault> {
     let machine = Machine::look()?;
     println!("{:<20} {:>8} {:>8}", "writers alone", "deeds", "paths");
-    let misjudged = judge_check::check();
+    let mut misjudged = judge_check::check();
+    misjudged.extend(judge_check::check_workspace(machine.lacks(Need::UserAttributes).is_none())?);
     let mut sound = misjudged.is_empty();
     for line in &misjudged {
         println!("judged wrongly: {line}");

@@ -32,7 +32,7 @@ pub(crate) struct LayerReport {
     pub(crate) skipped: Vec<Skipped>,
 }
 
-/// A scenario that this machine cannot have, and why.
+/// A scenario that this machine or layer cannot have, and why.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Skipped {
     pub(crate) scenario: &'static str,
@@ -67,7 +67,7 @@ impl LayerReport {
             }
         }
         for skipped in &self.skipped {
-            let _ = writeln!(text, "{}: not on this machine: {}", skipped.scenario, skipped.why);
+            let _ = writeln!(text, "{}: not measured: {}", skipped.scenario, skipped.why);
         }
         if let Some(why) = &self.degraded {
             let _ = writeln!(text, "DEGRADED: {why}");

@@ -2,12 +2,14 @@
 //!
 //! Invariant: in every scenario each agent does all it does in a directory that it declared; the one
 //! called `stray` does the same also where nobody and where `keeper` declared it. So who changed which
-//! path, and who was allowed to, follows from the directory alone.
+//! path, and who was allowed to, follows from the directory alone; but for what git ignores (`ground`), which is
+//! free to all until it is granted to one, and for links out of the workspace, which nobody may make.
 
 use std::io;
 
-use crate::acts::{content, many, memory, metadata, names, processes};
+use crate::acts::{content, ignored, many, memory, metadata, names, processes};
 use crate::desk::{Desk, FREE, KEEPER, STRAY, own, theirs};
+use crate::stage::Layer;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
@@ -17,6 +19,8 @@ pub(crate) struct Scenario {
     pub(crate) act: fn(&mut Desk) -> io::Result<()>,
     pub(crate) cast: Cast,
     pub(crate) needs: Need,
+    /// There are rules of what git ignores, and directories of the user's beside it.
+    pub(crate) ignores: bool,
     /// How often, where that is a question: in full, and where time is short.
     sizes: (usize, usize),
 }
@@ -30,6 +34,8 @@ pub(crate) enum Cast {
     Eight,
     /// A pair; the supervisor stands still (SIGSTOP) while they write.
     PairUnattended,
+    /// A pair; `keeper` is granted more while they write.
+    PairGranted,
 }
 
 /// What a machine may lack.
@@ -42,11 +48,15 @@ pub(crate) enum Need {
 
 impl Scenario {
     const fn new(name: &'static str, about: &'static str, act: fn(&mut Desk) -> io::Result<()>) -> Self {
-        Self { name, about, act, cast: Cast::Pair, needs: Need::Nothing, sizes: (0, 0) }
+        Self { name, about, act, cast: Cast::Pair, needs: Need::Nothing, ignores: false, sizes: (0, 0) }
     }
 
     const fn needs(self, needs: Need) -> Self {
         Self { needs, ..self }
+    }
+
+    const fn ignoring(self) -> Self {
+        Self { ignores: true, ..self }
     }
 
     const fn sized(self, full: usize, quick: usize) -> Self {
@@ -59,6 +69,12 @@ impl Scenario {
 
     pub(crate) fn size(&self, quick: bool) -> usize {
         if quick { self.sizes.1 } else { self.sizes.0 }
+    }
+
+    /// Why it cannot be had with this layer; `None`: it can.
+    pub(crate) fn lacks(&self, layer: Layer) -> Option<&'static str> {
+        let granted = self.cast == Cast::PairGranted && layer == Layer::Watch;
+        granted.then_some("who runs without the gate is granted nothing before its next attempt")
     }
 
     /// The agents, in order.
@@ -111,6 +127,13 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario::new("inherited", "a descriptor from parent to a child that execs", processes::inherited),
     Scenario::new("dirfd", "relative to a descriptor, upwards too", processes::directory_relative),
     Scenario::new("proc-fd", "/proc/self/fd/N", processes::by_number),
+    Scenario::new("ignored-in-making", "logsA1b2C3 renamed to logs; a user's logs2024Q1", ignored::in_the_making)
+        .ignoring(),
+    Scenario::new("new-rules", ".gitignore made to name what others have", ignored::new_rules).ignoring(),
+    Scenario::new("link-outside", "a name outside of the workspace", ignored::out_of_the_workspace),
+    Scenario::new("granted", "an ignored path that somebody is granted later", ignored::granted)
+        .ignoring()
+        .cast(Cast::PairGranted),
     Scenario::new("storm", "8 agents at once, 100,000 writes", many::storm).cast(Cast::Eight).sized(12_500, 1_250),
     Scenario::new("flood", "20,000 new files while the supervisor is stopped", many::flood)
         .cast(Cast::PairUnattended)

@@ -12,17 +12,19 @@ use crate::acts::metadata::ATTRIBUTE;
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    Directory,
+    Directory(Metadata),
     Link(PathBuf),
     File { content: Vec<u8>, executable: bool, metadata: Metadata },
 }
 
-/// What git does not record of a file.
+/// What git does not record of a file or directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
     mode: u32,
+    owner: (u32, u32),
     modified: Option<SystemTime>,
-    attribute: bool,
+    /// The value of the attribute that writers set.
+    attribute: Option<Vec<u8>>,
 }
 
 /// All paths of the workspace but git's.
@@ -51,7 +53,7 @@ impl Snapshot {
                     continue;
                 }
                 let what = look(&entry.path())?;
-                if what == Entry::Directory {
+                if matches!(what, Entry::Directory(_)) {
                     dirs.push(inside.clone());
                 }
                 found.insert(inside.to_string_lossy().into_owned(), what);
@@ -68,21 +70,36 @@ impl Snapshot {
 
 fn look(path: &Path) -> io::Result<Entry> {
     let found = fs::symlink_metadata(path)?;
-    if found.is_dir() {
-        return Ok(Entry::Directory);
-    }
     if found.is_symlink() {
         return Ok(Entry::Link(fs::read_link(path)?));
     }
-    let attribute = rustix::fs::getxattr(path, ATTRIBUTE, &mut [0_u8; 8][..]).is_ok();
-    let metadata = Metadata { mode: found.mode(), modified: found.modified().ok(), attribute };
+    let metadata = Metadata {
+        mode: found.mode(),
+        owner: (found.uid(), found.gid()),
+        modified: found.modified().ok(),
+        attribute: attribute(path),
+    };
+    if found.is_dir() {
+        return Ok(Entry::Directory(metadata));
+    }
     Ok(Entry::File { content: fs::read(path)?, executable: found.permissions().mode() & 0o100 != 0, metadata })
+}
+
+fn attribute(path: &Path) -> Option<Vec<u8>> {
+    let mut value = [0_u8; 64];
+    let length = rustix::fs::getxattr(path, ATTRIBUTE, &mut value[..]).ok()?;
+    Some(value[..length].to_vec())
 }
 
 fn difference(before: Option<&Entry>, after: Option<&Entry>) -> Option<Difference> {
     match (before, after) {
         (a, b) if a == b => None,
-        (Some(Entry::Directory), None) | (None, Some(Entry::Directory)) => Some(Difference::Directory),
+        (Some(Entry::Directory(a)), Some(Entry::Directory(b))) => {
+            // Whatever is made in it makes it newer; older it becomes by hand alone.
+            let same = Metadata { modified: a.modified, ..b.clone() } == *a && b.modified >= a.modified;
+            (!same).then_some(Difference::Metadata)
+        }
+        (Some(Entry::Directory(_)), None) | (None, Some(Entry::Directory(_))) => Some(Difference::Directory),
         (Some(Entry::File { content: a, executable: x, .. }), Some(Entry::File { content: b, executable: y, .. }))
             if (a, x) == (b, y) =>
         {

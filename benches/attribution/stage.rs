@@ -15,8 +15,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::desk::{self, Deed, KEEPER, STRAY, done_of, furnish, own, process_state, theirs, wait_for, write_whole};
+use crate::desk::{self, Deed, KEEPER, STRAY, done_of, own, process_state, theirs, wait_for, write_whole};
 use crate::fault::Fault;
+use crate::ground::{GRANTED, RULES, furnish, occupy, rule};
 use crate::scenario::{Cast, Scenario};
 use crate::snapshot::{Difference, Snapshot};
 use crate::writer;
@@ -82,14 +83,16 @@ pub(crate) fn perform(scenario: &Scenario, layer: Layer, quick: bool, keep: bool
         eprintln!("{}, {}: {}", layer.name(), scenario.name, top.display());
     }
     fs::create_dir(&sync)?;
-    build(&root, &scenario.areas())?;
+    build(&root, scenario)?;
     let before = Snapshot::take(&root)?;
     let session = top.join("session.toml");
     fs::write(&session, session_text(scenario, &root, &sync, quick)?)?;
     let started = Instant::now();
     let mut running = Running::start(&top, &root, &session, layer)?;
-    if scenario.cast == Cast::PairUnattended {
-        unattended(&mut running, &scenario.party(), &sync)?;
+    match scenario.cast {
+        Cast::PairUnattended => unattended(&mut running, &scenario.party(), &sync)?,
+        Cast::PairGranted => grant(&mut running, &root, &sync)?,
+        Cast::Pair | Cast::Eight => {}
     }
     let status = running.wait()?;
     let took = started.elapsed();
@@ -118,14 +121,20 @@ pub(crate) fn perform(scenario: &Scenario, layer: Layer, quick: bool, keep: bool
     })
 }
 
-fn build(root: &Path, areas: &[String]) -> Result<(), Fault> {
-    areas.iter().try_for_each(|area| furnish(root, area))?;
+fn build(root: &Path, scenario: &Scenario) -> Result<(), Fault> {
+    scenario.areas().iter().try_for_each(|area| furnish(root, area))?;
+    if scenario.ignores {
+        rule(root)?;
+    }
     git(root, &["init", "-q", "-b", "main"])?;
     for (key, value) in [("user.name", "Bench"), ("user.email", "bench@example.invalid"), ("gc.auto", "0")] {
         git(root, &["config", key, value])?;
     }
     git(root, &["add", "-A"])?;
     git(root, &["commit", "-q", "-m", "Begin"])?;
+    if scenario.ignores {
+        occupy(root)?;
+    }
     Ok(())
 }
 
@@ -153,6 +162,9 @@ fn session_text(scenario: &Scenario, root: &Path, sync: &Path, quick: bool) -> R
         command.extend(writer::arguments(scenario.name, root, sync, agent, scenario.size(quick)));
         let command: Vec<String> = command.iter().map(|arg| quoted(&arg.to_string_lossy())).collect();
         let mut files = vec![quoted(&format!("{}/**", own(agent)))];
+        if scenario.ignores && agent == STRAY {
+            files.push(quoted(RULES));
+        }
         if agent == KEEPER {
             files.push(quoted(&format!("{}/**", theirs(agent))));
         }
@@ -185,6 +197,19 @@ fn unattended(running: &mut Running, party: &[String], sync: &Path) -> Result<()
     kill(pid, Signal::SIGCONT).map_err(io::Error::from)?;
     // If they were ended meanwhile, that is a result.
     if done.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::TimedOut) { Ok(done?) } else { Ok(()) }
+}
+
+/// Grants `keeper` a path once it was free to all, and somebody wrote beside it.
+fn grant(running: &mut Running, root: &Path, sync: &Path) -> Result<(), Fault> {
+    running.wait_until(|| sync.join("ready").exists())?;
+    let mut command = Command::new(SUPERVISE);
+    command.arg("-C").arg(root).args(["grant", KEEPER, GRANTED]);
+    let out = command.output()?;
+    if !out.status.success() {
+        let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+        return Err(Fault::Grant { status: out.status, stderr });
+    }
+    Ok(write_whole(&sync.join("granted"), "")?)
 }
 
 /// The supervisor; if the bench gives up, it ends.

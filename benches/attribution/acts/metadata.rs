@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
 
 use crate::desk::Desk;
 
-/// chmod(2), fchmod(2), fchmodat(2): the executable bit, which git records, and others.
+/// chmod(2), fchmod(2), fchmodat(2): the executable bit, which git records, and others; of a directory too.
 pub(crate) fn chmod(desk: &mut Desk) -> io::Result<()> {
     let path = desk.at("f0");
     desk.content(&[&path], || fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))?;
@@ -17,6 +17,8 @@ pub(crate) fn chmod(desk: &mut Desk) -> io::Result<()> {
     desk.content(&[&path], || Ok(rustix::fs::fchmod(File::open(&path)?, Mode::from(0o755))?))?;
     let path = desk.at("f2");
     desk.metadata(&[&path], || Ok(rustix::fs::chmodat(CWD, &path, Mode::from(0o600), AtFlags::empty())?))?;
+    let directory = desk.at("sub2");
+    desk.metadata(&[&directory], || fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))?;
     Ok(())
 }
 
@@ -28,6 +30,8 @@ pub(crate) fn utimes(desk: &mut Desk) -> io::Result<()> {
     desk.metadata(&[&path], || Ok(rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty())?))?;
     let path = desk.at("f1");
     desk.metadata(&[&path], || Ok(rustix::fs::futimens(File::open(&path)?, &times)?))?;
+    let directory = desk.at("sub2");
+    desk.metadata(&[&directory], || Ok(rustix::fs::utimensat(CWD, &directory, &times, AtFlags::empty())?))?;
     let path = desk.at("f2");
     desk.content(&[&path], || {
         let file = OpenOptions::new().write(true).open(&path)?;
@@ -47,6 +51,8 @@ pub(crate) fn xattr(desk: &mut Desk) -> io::Result<()> {
     desk.metadata(&[&path], || Ok(rustix::fs::setxattr(&path, ATTRIBUTE, b"1", XattrFlags::CREATE)?))?;
     let path = desk.at("f1");
     desk.metadata(&[&path], || Ok(rustix::fs::fsetxattr(File::open(&path)?, ATTRIBUTE, b"1", XattrFlags::CREATE)?))?;
+    let directory = desk.at("sub2");
+    desk.metadata(&[&directory], || Ok(rustix::fs::setxattr(&directory, ATTRIBUTE, b"1", XattrFlags::CREATE)?))?;
     let path = desk.at("f2");
     desk.content(&[&path], || {
         rustix::fs::setxattr(&path, ATTRIBUTE, b"1", XattrFlags::empty())?;

@@ -5,6 +5,7 @@
 //! before, so that a comparison of trees must find it.
 
 pub(crate) mod content;
+pub(crate) mod ignored;
 pub(crate) mod many;
 pub(crate) mod memory;
 pub(crate) mod metadata;
