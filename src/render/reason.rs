@@ -155,7 +155,7 @@ pub fn end_text(reason: &EndReason, setting: &Setting) -> String {
             )
         }
         EndReason::OutsideEdit { paths, more } => {
-            format!("also written from outside the run: {}", some_of_more(paths, *more, PATHS_SHOWN))
+            format!("also written by somebody else: {}", some_of_more(paths, *more, PATHS_SHOWN))
         }
         EndReason::Git { error } => quoted("git could not do it", error),
         EndReason::Hook { error } => quoted("a commit hook refused", error),

@@ -404,3 +404,13 @@ fn late_files_are_locked_from_the_start() {
     }
     assert_eq!(repo.status(), "");
 }
+
+/// The file has the loser's unfinished work in it as well, and the commit says so.
+#[test]
+fn who_wins_a_file_commits_it_as_mixed() {
+    let repo = TestRepo::with(FILES);
+    let agents = pair("priority = 4", "priority = 3\non_conflict = \"priority\"");
+    met(&repo, &agents, "agent_requeued", || {});
+    let trailers = repo.git(&["log", "--grep", "feat(stray)", "--format=%(trailers:only)"]);
+    assert!(trailers.contains("Supervise-Mixed: a.txt"), "{trailers}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::closing::Case;
 use super::contest::part_of;
 use super::policy::{self, MOST_PLACE_TRIES, SHORTEST_LOOK};
-use super::state::{AgentRun, Stage};
+use super::state::{AgentRun, Conflict, Stage};
 use super::{Step, Supervisor};
 use crate::core::agent::OnDenied;
 use crate::core::attribution::{self, Evidence};
@@ -257,7 +257,17 @@ impl Supervisor {
             let strayed = self.conflicts.iter().filter(|conflict| conflict.found.holder == live.id);
             measured.outside.extend(strayed.map(|conflict| conflict.found.path.clone()));
         }
-        let writes = live.judged(attribution::judge(&evidence, &measured));
+        let mut writes = live.judged(attribution::judge(&evidence, &measured));
+        if evidence.seen.is_none() {
+            // It was kept before its holder, whose unfinished work is in the file as well: that is committed, and said.
+            let won = |conflict: &&Conflict| conflict.found.writer == live.id && conflict.keeps_writer();
+            let won: BTreeSet<_> = self.conflicts.iter().filter(won).map(|conflict| &conflict.found.path).collect();
+            for write in
+                writes.iter_mut().filter(|write| write.fate == Fate::Commit && won.contains(&write.change.path))
+            {
+                write.fate = Fate::CommitMixed;
+            }
+        }
         case.note(step, Fact::WriteSet { id, writes: writes.clone() });
         let case = Case { writes: &writes, ..case };
         if let Some(reason) = &live.failing {

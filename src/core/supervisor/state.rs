@@ -299,6 +299,11 @@ impl Conflict {
     pub(super) fn new(found_at: Moment, found: Found) -> Self {
         Self { found_at, found, analysis: None, recommendation: None, resolution: None, verification: None }
     }
+
+    /// Was it decided for the writer?
+    pub(super) fn keeps_writer(&self) -> bool {
+        matches!(self.resolution, Some((Resolution::EndHolder | Resolution::RequeueHolder, _)))
+    }
 }
 
 /// A runner's rate limit.
