@@ -55,13 +55,18 @@ fn patterns(c: &mut Criterion) {
 /// Agents with ten patterns each, which begin with a directory of their own; as nobody writes thousands by hand,
 /// by `each`.
 fn session(agents: usize, slots: usize) -> String {
+    let mut text = format!("[session]\nname = \"functions\"\nmax_concurrent = {slots}\n");
     let numbers: Vec<String> = (0..agents).map(|n| n.to_string()).collect();
-    let files: Vec<String> = (0..10).map(|k| format!("packages/p{{{{n}}}}/part{k}/**/*.rs")).collect();
-    format!(
-        "[session]\nname = \"functions\"\nmax_concurrent = {slots}\n\
-         [[agent]]\nid = \"a{{{{n}}}}\"\neach = {{ n = {numbers:?} }}\nprompt = \"work\"\nfiles = {files:?}\n"
-    )
+    for numbers in numbers.chunks(MOST_OF_EACH) {
+        let files: Vec<String> = (0..10).map(|k| format!("packages/p{{{{n}}}}/part{k}/**/*.rs")).collect();
+        let agent = "[[agent]]\nid = \"a{{n}}\"\nprompt = \"work\"\n";
+        text += &format!("{agent}each = {{ n = {numbers:?} }}\nfiles = {files:?}\n");
+    }
+    text
 }
+
+/// Agents that one `each` may make.
+const MOST_OF_EACH: usize = 10_000;
 
 fn loaded(text: &str) -> supervise::session::Session {
     let options = LoadOptions { workspace: std::env::temp_dir().join("none"), ..LoadOptions::default() };

@@ -67,10 +67,15 @@ fn session(texts: &[Vec<String>]) -> String {
 
 /// The same with what is literal, by `each`: a file that names so many agents one by one is too large.
 fn by_each(agents: usize) -> String {
+    let mut text = "[session]\nname = \"planning\"\n".to_owned();
     let numbers: Vec<String> = (0..agents).map(|n| n.to_string()).collect();
     let files: Vec<String> = texts(1, Shape::Literal)[0].iter().map(|text| text.replace("/p0/", "/p{{n}}/")).collect();
-    let agent = "[[agent]]\nid = \"agent-{{n}}\"\nprompt = \"Do part {{n}} of the work.\"\n";
-    format!("[session]\nname = \"planning\"\n{agent}each = {{ n = {numbers:?} }}\nfiles = {files:?}\n")
+    // One `each` may not make more.
+    for numbers in numbers.chunks(MOST_BY_HAND) {
+        text += "[[agent]]\nid = \"agent-{{n}}\"\nprompt = \"Do part {{n}} of the work.\"\n";
+        text += &format!("each = {{ n = {numbers:?} }}\nfiles = {files:?}\n");
+    }
+    text
 }
 
 fn check(text: &str, options: &LoadOptions) -> usize {
