@@ -257,6 +257,13 @@ impl Repository {
         Ok(out)
     }
 
+    /// What an attempt had made, and is taken away again, was nobody else's: a run that is taken up finds it there.
+    pub(super) fn forget_start(&mut self, path: &RepoPath) {
+        if let Some(at_start) = self.at_start.as_mut().filter(|at_start| at_start.contains_key(path)) {
+            Arc::make_mut(at_start).remove(path);
+        }
+    }
+
     /// Did the path differ from HEAD when the run was opened, and is it now what it was then?
     pub(super) fn is_as_at_start(&self, path: &RepoPath) -> Result<bool, GitError> {
         let Some(was) = self.at_start.as_ref().and_then(|changed| changed.get(path)) else { return Ok(false) };

@@ -76,6 +76,7 @@ impl Repository {
         for path in remove {
             match self.remove(&path) {
                 Ok(()) => {
+                    self.forget_start(&path);
                     dirs.extend(std::iter::successors(path.parent(), RepoPath::parent));
                     restored.push(path);
                 }
