@@ -48,7 +48,7 @@ pub fn resolved(session: &Session) -> String {
 fn session_table(session: &Session) -> Table {
     let plan = &session.plan;
     let mut table = Table::new();
-    table["name"] = literal(&session.name);
+    table["name"] = value(&session.name);
     table["max_concurrent"] = count(u64::from(plan.max_concurrent.get()));
     if let Some(branch) = &session.branch {
         table["branch"] = literal(branch);
@@ -150,7 +150,7 @@ fn builtin(kind: RunnerKind) -> &'static str {
 
 fn phase_table(name: &str, on_failure: OnPhaseFailure) -> Table {
     let mut table = Table::new();
-    table["name"] = literal(name);
+    table["name"] = value(name);
     table["on_failure"] = value(match on_failure {
         OnPhaseFailure::Stop => "stop",
         OnPhaseFailure::Continue => "continue",

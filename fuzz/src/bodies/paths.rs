@@ -122,7 +122,9 @@ pub fn paths(data: &[u8]) {
         let mut workspace = Workspace::open(&root.join("ws"), &forbidden).expect("it can be opened");
         let mut ask = || workspace.resolve(std::process::id(), Base::Fd(base.as_raw_fd()), &path, last);
         let found = ask();
-        assert_eq!(ask(), found, "what is remembered is something else");
+        // How many names the root of procfs has changes with every process.
+        let same = |found: &Result<Resolved, Unresolved>| found.clone().map(|found| Resolved { links: 0, ..found });
+        assert_eq!(same(&ask()), same(&found), "what is remembered is something else");
         if !path.contains(&0) {
             compare(&root, base, &path, last, &found);
         }
