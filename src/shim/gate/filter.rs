@@ -139,8 +139,31 @@ fn give(value: u32) -> Instruction {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::{align_of, offset_of, size_of};
+
     use super::*;
     use crate::shim::gate::table::Call;
+    use nix::libc;
+
+    /// `sys` hands instructions to the kernel as these.
+    #[test]
+    fn an_instruction_has_the_layout_of_sock_filter() {
+        assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
+        assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());
+        let ours = [
+            offset_of!(Instruction, code),
+            offset_of!(Instruction, yes),
+            offset_of!(Instruction, no),
+            offset_of!(Instruction, value),
+        ];
+        let theirs = [
+            offset_of!(libc::sock_filter, code),
+            offset_of!(libc::sock_filter, jt),
+            offset_of!(libc::sock_filter, jf),
+            offset_of!(libc::sock_filter, k),
+        ];
+        assert_eq!(ours, theirs);
+    }
 
     /// What a filter returns for a call; as the kernel runs it.
     fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
