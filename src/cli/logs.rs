@@ -300,9 +300,8 @@ impl<'a> Shown<'a> {
             Progress::Says(text) => self.json("says", Some(text), None),
             Progress::Runs(command) => self.json("runs", Some(command), None),
             Progress::Edits(paths) => {
-                let inside = |path: &'_ String| path.strip_prefix(&self.workspace).unwrap_or(path).to_owned();
-                let paths: Vec<String> = paths.iter().map(inside).collect();
-                self.json("edits", None, Some(paths.iter().map(String::as_str).collect()))
+                let inside = paths.iter().map(|path| path.strip_prefix(&self.workspace).unwrap_or(path));
+                self.json("edits", None, Some(inside.collect()))
             }
             Progress::Uses(tool) => self.json("uses", Some(tool), None),
             Progress::Thinks => self.json("thinks", None, None),

@@ -279,6 +279,11 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
     let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
     let mut notes = notes(&session, &facts, gate.as_ref());
     if earlier.is_none() {
+        // One that was begun with the gate goes on with its locks as they are.
+        let has_late = session.plan.agents.iter().any(|agent| !agent.claim.late.is_empty());
+        if has_late && !layers.gate {
+            notes.push("without the gate nobody is asked at a first write: `late` is locked from the start".to_owned());
+        }
         notes.extend(expired(&session, &repository, &clock));
     }
     let setting = setting(&session, &repository, &clock, notes);
@@ -367,11 +372,6 @@ fn notes(session: &Session, facts: &Facts, gate: Option<&GateProbe>) -> Vec<Stri
         None => notes.push("the gate is off by --no-gate".to_owned()),
         Some(Err(why)) => notes.push(format!("the gate cannot be had here: {why} (supervise doctor)")),
         Some(Ok(_)) => {}
-    }
-    if !matches!(gate, Some(Ok(_))) && session.plan.agents.iter().any(|agent| !agent.claim.late.is_empty()) {
-        notes.push(
-            "without the gate nobody is asked at a first write: `late` files are locked from the start".to_owned(),
-        );
     }
     if session.git_hooks == GitHooks::Skip && !facts.hooks.is_empty() {
         notes.push(format!("commit hooks are not run ({}); `git_hooks = \"run\"` runs them", facts.hooks.join(", ")));

@@ -11,7 +11,7 @@ use crate::core::view::{PhaseState, PhaseView};
 /// The fewest columns that a name is cut to.
 const LEAST: usize = 12;
 
-/// The lines of the table.
+/// A blank line, then those of the table.
 #[must_use]
 pub fn phases(phases: &[PhaseView], width: usize, palette: Palette) -> Vec<String> {
     if phases.is_empty() {
@@ -22,10 +22,11 @@ pub fn phases(phases: &[PhaseView], width: usize, palette: Palette) -> Vec<Strin
         let state = Cell::toned(tone(phase.state), phase_state(phase.state));
         vec![printable(&phase.name).into(), state, counts(phase).into()]
     };
-    table(&columns, &phases.iter().map(row).collect::<Vec<_>>(), width, palette)
+    let table = table(&columns, &phases.iter().map(row).collect::<Vec<_>>(), width, palette);
+    [String::new()].into_iter().chain(table).collect()
 }
 
-/// `3 of 7 completed, 1 failed, 2 running, 1 waiting`
+/// `3 of 7 completed, 1 did not, 2 running, 1 waiting`
 fn counts(phase: &PhaseView) -> String {
     let others = [(phase.failed, "did not"), (phase.running, "running"), (phase.waiting, "waiting")];
     let others = others.into_iter().filter(|(count, _)| *count > 0);

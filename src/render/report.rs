@@ -41,7 +41,7 @@ const HEADINGS: [&str; 6] = ["AGENT", "STATE", "TIME", "FILES", "COMMIT", "TOKEN
 pub fn report(view: &RunView, setting: &Setting, now: Moment) -> String {
     let mut out = Report { lines: Vec::new(), setting, width: setting.width.max(MIN_WIDTH) };
     out.header(view, now);
-    out.phases(view);
+    out.lines.extend(phases(&view.phases, out.width, setting.palette));
     out.table(view, now);
     let unfinished: Vec<&AgentView> = view.agents.iter().filter(|a| needs_a_word(a)).collect();
     for agent in unfinished.iter().take(EXPLAINED) {
@@ -120,13 +120,6 @@ impl Report<'_> {
         self.line(&format!("{done} of {total} completed, on {branch}"));
         if view.agents.iter().any(|a| a.commit.is_some() && a.attribution == Some(Attribution::Inferred)) {
             self.line("Whose change is whose was inferred from the locks: there was no gate to see who writes.");
-        }
-    }
-
-    fn phases(&mut self, view: &RunView) {
-        if !view.phases.is_empty() {
-            self.blank();
-            self.lines.extend(phases(&view.phases, self.width, self.setting.palette));
         }
     }
 

@@ -60,7 +60,7 @@ pub enum Going {
 pub fn status(view: &RunView, going: Going, setting: &Setting, commands: &Commands, now: Moment) -> String {
     let mut out = Out::new(setting, commands);
     out.header(view, going, now);
-    out.phases(view);
+    out.lines.extend(phases(&view.phases, out.width, setting.palette));
     out.table(view, now);
     let matter: Vec<&AgentView> = view.agents.iter().filter(|agent| matters(agent)).collect();
     for agent in matter.iter().take(TOLD) {
@@ -189,13 +189,6 @@ impl<'a> Out<'a> {
             changed = format!(" What agents had changed is in the tree: {} status.", self.setting.git);
         }
         format!("{gone}{changed} To go on with it: {}", self.commands.call("resume"))
-    }
-
-    fn phases(&mut self, view: &RunView) {
-        if !view.phases.is_empty() {
-            self.blank();
-            self.lines.extend(phases(&view.phases, self.width, self.setting.palette));
-        }
     }
 
     fn table(&mut self, view: &RunView, now: Moment) {

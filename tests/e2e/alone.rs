@@ -394,7 +394,7 @@ fn late_files_are_locked_from_the_start() {
         sh(id, &format!("[\"{id}.txt\"]"), &script, "late = [\"shared.txt\"]")
     });
     let ended = repo.run(&agents.concat(), &["--no-gate", "--format", "json"]).expect(0);
-    assert!(ended.stderr.contains("`late` files are locked from the start"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`late` is locked from the start"), "{}", ended.stderr);
     assert_eq!(ended.agent("two")["locks"]["exclusive"], serde_json::json!(["two.txt", "shared.txt"]));
     assert_eq!(repo.read("shared.txt"), "0\none\ntwo\n");
     for id in ["one", "two"] {
