@@ -54,7 +54,7 @@ series() {
   printf '"%s/%s.%s.tsv" using 1:2 with linespoints linewidth 2 title "%s", ' "$data" "$1" "$number" "$2" >> "$data/$1.plot"
 }
 
-# draw PICTURE TITLE X Y [COMMANDS]
+# draw PICTURE TITLE X Y
 draw() {
   gnuplot << END
 set terminal svg size 760,420 font "sans-serif,13" background "white" name "$1"
@@ -68,7 +68,6 @@ set logscale xy
 set title "$2"
 set xlabel "$3"
 set ylabel "$4"
-${5:-}
 plot $(cat "$data/$1.plot")
 END
   echo "benches/plots/$1.svg"
