@@ -21,15 +21,15 @@ use crate::core::ids::RunId;
 use crate::core::record::ProcessId;
 use crate::shim::clock;
 use crate::shim::ending::{KILL_BOUND, ORPHAN_GRACE, kill_all};
-use crate::shim::tree::{self, Proc};
+use crate::shim::tree::{self, Environment, Proc};
 
 /// What a shim may take beyond the grace that it gives.
 const SHIM_TIME: Duration = Duration::from_secs(1);
 
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// The most of an environment that is looked through.
-const MAX_ENVIRONMENT: u64 = 4 << 20;
+/// The most of an environment that is looked through: more than execve(2) takes.
+const MAX_ENVIRONMENT: u64 = 8 << 20;
 
 /// What was found, and what is left of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,58 +39,77 @@ pub struct Leftovers {
     pub survivors: usize,
 }
 
-/// How long none has to be found: one that is being executed at this moment (execve(2)) shows no environment.
+/// How long none has to be found.
 const NONE_FOR: Duration = Duration::from_millis(50);
 /// The same where the old supervisor may just have started one, of which it had not heard yet.
 const NONE_FOR_AFTER_A_START: Duration = Duration::from_millis(700);
 
-/// Ends all processes of the run, in order and then at once. Blocks until none is left, at most for some
-/// seconds. `starting`: of some attempt it is known that it was to be started, and not whether it was.
+/// How long one is waited for that is being executed, and does not say meanwhile whose it is: its file may lie
+/// on a disk that does not answer.
+const EXECUTION_BOUND: Duration = Duration::from_secs(10);
+
+/// How long ever new ones are ended: whatever starts them is out of reach.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Ends all processes of the run, in order and then at once. Blocks until none is left, mostly for less than a
+/// second, and about a minute at most. `starting`: of some attempt it is known that it was to be started, and not
+/// whether it was.
 #[must_use]
 pub fn end(run: &RunId, known: &[ProcessId], starting: bool) -> Leftovers {
     let none_for = if starting { NONE_FOR_AFTER_A_START } else { NONE_FOR };
+    let boot = boot_id();
+    let known: Vec<Known> =
+        known.iter().filter(|process| Some(&process.boot) == boot.as_ref()).map(|p| (p.pid, p.start)).collect();
     let mut all = Leftovers::default();
-    let mut none_since = clock::now();
-    while none_since.elapsed() < none_for {
-        let Leftovers { found, survivors } = end_those_there(run, known);
-        all.found += found;
-        all.survivors = survivors;
-        if survivors > 0 {
-            break;
-        }
-        if found > 0 {
-            none_since = clock::now();
+    let began = clock::now();
+    let mut none_since = began;
+    // Who was being executed when none was found first, and has been ever since. Whoever is only later is one
+    // that was there before, or descends from one.
+    let mut unsaid: Option<BTreeSet<Known>> = None;
+    loop {
+        let Seen { ours, executing } = processes_of(run, &known);
+        if ours.is_empty() {
+            let unsaid = unsaid.get_or_insert_with(|| executing.clone());
+            unsaid.retain(|process| executing.contains(process));
+            let waited = none_since.elapsed();
+            if waited >= none_for && (unsaid.is_empty() || waited >= EXECUTION_BOUND) {
+                if !unsaid.is_empty() {
+                    tracing::warn!(count = unsaid.len(), "processes that execve(2) holds up may belong to this run");
+                }
+                return all;
+            }
+        } else {
+            all.found += ours.len();
+            all.survivors = end_these(&ours, || processes_of(run, &known).ours);
+            if all.survivors > 0 {
+                return all;
+            }
+            if began.elapsed() >= BOUND {
+                return Leftovers { survivors: ours.len(), ..all };
+            }
+            (none_since, unsaid) = (clock::now(), None);
         }
         let _ = poll(&mut [], Some(&PAUSE));
     }
-    all
 }
 
-fn end_those_there(run: &RunId, known: &[ProcessId]) -> Leftovers {
-    let boot = boot_id();
-    let known: Vec<(u32, u64)> =
-        known.iter().filter(|process| Some(&process.boot) == boot.as_ref()).map(|p| (p.pid, p.start)).collect();
-    let find = || processes_of(run, &known);
-    let first = find();
-    let found = first.len();
-    if found == 0 {
-        return Leftovers::default();
-    }
+/// How many are left in the end.
+fn end_these(first: &[Proc], find: impl Fn() -> Vec<Proc>) -> usize {
     for process in first.iter().filter(|process| !is_watched(process)) {
         tree::signal(process, &[Signal::TERM, Signal::CONT]);
     }
     let began = clock::now();
-    let mut left = found;
+    let mut left = first.len();
     let mut killed = false;
     while left > 0 && began.elapsed() < ORPHAN_GRACE + SHIM_TIME + KILL_BOUND {
         if began.elapsed() > ORPHAN_GRACE + SHIM_TIME {
-            kill_all(find, killed);
+            kill_all(&find, killed);
             killed = true;
         }
         let _ = poll(&mut [], Some(&PAUSE));
         left = find().len();
     }
-    Leftovers { found, survivors: left }
+    left
 }
 
 /// Of this boot of the machine.
@@ -100,21 +119,46 @@ pub fn boot_id() -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// All that live and belong to the run; what descends from them, too.
-fn processes_of(run: &RunId, known: &[(u32, u64)]) -> Vec<Proc> {
+/// A process by number and start time.
+type Known = (u32, u64);
+
+/// One look at all processes.
+struct Seen {
+    /// All that live and belong to the run; what descends from them, too.
+    ours: Vec<Proc>,
+    /// Those that may belong to it, and do not say so at this moment.
+    executing: BTreeSet<Known>,
+}
+
+fn processes_of(run: &RunId, known: &[Known]) -> Seen {
     let mark = format!("{RUN_VARIABLE}={run}");
     let own = own_line();
+    let mut executing = BTreeSet::new();
     let mut mine = BTreeSet::new();
-    let mut all: Vec<Proc> = everything().filter(|process| !process.is_zombie()).collect();
-    // Parents first, so that one pass finds what descends from them.
-    all.sort_by_key(|process| process.start);
-    all.retain(|process| {
-        let is_ours = mine.contains(&process.parent)
-            || known.contains(&(process.pid, process.start))
-            || has_in_environment(process.pid, mark.as_bytes());
-        !own.contains(&process.pid) && is_ours && mine.insert(process.pid)
-    });
-    all
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    for process in everything().filter(|process| !process.is_zombie() && !own.contains(&process.pid)) {
+        let marked = is_marked(process.pid, mark.as_bytes());
+        if marked == Some(true) || known.contains(&(process.pid, process.start)) {
+            mine.insert(process.pid);
+            ours.push(process);
+        } else {
+            if marked.is_none() {
+                executing.insert((process.pid, process.start));
+            }
+            others.push(process);
+        }
+    }
+    // A generation each time.
+    loop {
+        let (theirs, rest): (Vec<Proc>, Vec<Proc>) =
+            others.into_iter().partition(|process| mine.contains(&process.parent));
+        if theirs.is_empty() {
+            return Seen { ours, executing };
+        }
+        mine.extend(theirs.iter().map(|process| process.pid));
+        ours.extend(theirs);
+        others = rest;
+    }
 }
 
 fn everything() -> impl Iterator<Item = Proc> {
@@ -132,11 +176,22 @@ fn own_line() -> BTreeSet<u32> {
     line
 }
 
-fn has_in_environment(pid: u32, mark: &[u8]) -> bool {
+/// Has it the mark in its environment? `None`: it was being executed (execve(2)) meanwhile, and what was read is
+/// not the whole.
+fn is_marked(pid: u32, mark: &[u8]) -> Option<bool> {
     let mut environment = Vec::new();
-    let read = fs::File::open(format!("/proc/{pid}/environ")).map(|f| f.take(MAX_ENVIRONMENT));
-    read.and_then(|mut file| file.read_to_end(&mut environment)).is_ok()
-        && environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+    // Of one that is executed while it is read only a part is there, or nothing.
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) {
+        let _ = file.take(MAX_ENVIRONMENT).read_to_end(&mut environment);
+    }
+    if environment.split(|byte| *byte == 0).any(|variable| variable == mark) {
+        return Some(true);
+    }
+    match tree::environment(pid) {
+        Environment::Hidden => Some(false),
+        Environment::Bytes(bytes) if bytes == environment.len() as u64 => Some(false),
+        Environment::Bytes(_) | Environment::NotYet => None,
+    }
 }
 
 /// Is it beneath a shim, which has told it already?
@@ -156,3 +211,41 @@ fn is_watched(process: &Proc) -> bool {
 
 /// What a shim calls itself (proc_pid_comm(5)).
 const SHIM_NAME: &str = "supervise-shim";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    /// A program that executes itself again and again has no environment for a good part of its life.
+    #[test]
+    fn a_process_in_the_middle_of_execve_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("again");
+        fs::write(&program, "#!/bin/sh\nexec \"$0\"\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let run: RunId = RunId::new("20260101-000000-abcd").unwrap();
+        let mark = format!("{RUN_VARIABLE}={run}");
+        let mut child = Command::new(&program).env(RUN_VARIABLE, run.as_str()).process_group(0).spawn().unwrap();
+
+        let deadline = clock::now() + Duration::from_secs(60);
+        let (mut marked, mut executing) = (0, 0);
+        while marked < 1000 || executing < 20 {
+            assert!(clock::now() < deadline, "marked {marked} times, in the middle {executing} times");
+            match is_marked(child.id(), mark.as_bytes()) {
+                Some(true) => marked += 1,
+                None => executing += 1,
+                Some(false) => panic!("taken for a stranger after {marked} and {executing} looks"),
+            }
+        }
+        assert_ne!(is_marked(child.id(), b"SUPERVISE_RUN=another"), Some(true));
+
+        // It is a child of this process, which is to see it end.
+        let waiter = std::thread::spawn(move || child.wait().unwrap());
+        assert_eq!(end(&run, &[], false), Leftovers { found: 1, survivors: 0 });
+        assert!(!waiter.join().unwrap().success());
+    }
+}

@@ -45,18 +45,55 @@ const MAX_LOOK: usize = 1 << 15;
 /// Looks at a process; `None`: it is gone.
 #[must_use]
 pub fn look(pid: u32) -> Option<Proc> {
+    with_stat(pid, |line| parse(pid, line))
+}
+
+fn with_stat<T>(pid: u32, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
     let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
     // The line is at most about 350 bytes: 50 numbers of which few are long.
     let mut line = [0; 1024];
     let length = file.read(&mut line).ok()?;
-    parse(pid, line.get(..length)?)
+    parse(line.get(..length)?)
+}
+
+/// What follows the name. That is in parentheses and may hold anything, parentheses too.
+fn after_name(line: &[u8]) -> Option<&str> {
+    let end = line.iter().rposition(|&byte| byte == b')')?;
+    std::str::from_utf8(line.get(end + 1..)?).ok()
+}
+
+/// How much of an environment there is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Nothing of it is to be seen: the process is gone, the kernel's, or not to be looked at.
+    Hidden,
+    /// The process is in the middle of execve(2), with new memory and no environment in it.
+    NotYet,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+/// The size of a process's environment, from its fields 23, 26, 50 and 51.
+#[must_use]
+pub fn environment(pid: u32) -> Environment {
+    with_stat(pid, parse_environment).unwrap_or(Environment::Hidden)
+}
+
+fn parse_environment(line: &[u8]) -> Option<Environment> {
+    let rest = after_name(line)?;
+    let field = |field: usize| rest.split_ascii_whitespace().nth(field - 3)?.parse::<u64>().ok();
+    let (memory, code, start, end) = (field(23)?, field(26)?, field(50)?, field(51)?);
+    Some(match (memory, code) {
+        // 1 stands in place of an address that is not to be seen.
+        (0, _) | (_, 1) => Environment::Hidden,
+        // Where its code begins is written down after where its environment ends.
+        (_, 0) => Environment::NotYet,
+        _ => Environment::Bytes(end.saturating_sub(start)),
+    })
 }
 
 fn parse(pid: u32, line: &[u8]) -> Option<Proc> {
-    // The name is in parentheses and may hold anything, parentheses too.
-    let after_name = line.iter().rposition(|&byte| byte == b')')?;
-    let rest = std::str::from_utf8(line.get(after_name + 1..)?).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
+    let fields: Vec<&str> = after_name(line)?.split_ascii_whitespace().take(20).collect();
     // Fields are counted from 1 in the manual; the first one here is its third.
     let number = |field: usize| fields.get(field - 3)?.parse::<i64>().ok();
     let positive = |field: usize| number(field)?.try_into().ok();
@@ -186,6 +223,25 @@ mod tests {
         }
         assert_eq!(parse(5, b"5 (sh) S 1 2"), None);
         assert_eq!(parse(5, b""), None);
+    }
+
+    #[test]
+    fn one_without_an_environment_yet_is_told_from_one_that_has_none() {
+        let line = |memory: u64, code: u64, start: u64, end: u64| {
+            let zeros = |n: usize| vec!["0"; n].join(" ");
+            let line = format!("5 (a) b) R {} {memory} 0 0 {code} {} {start} {end} 0\n", zeros(19), zeros(23));
+            parse_environment(line.as_bytes()).unwrap()
+        };
+        let (memory, code) = (4096, 0x40_0000);
+        assert_eq!(line(memory, 0, 0, 0), Environment::NotYet);
+        assert_eq!(line(memory, 0, 70, 70), Environment::NotYet, "its end is on its way");
+        assert_eq!(line(memory, code, 70, 90), Environment::Bytes(20));
+        assert_eq!(line(memory, code, 70, 70), Environment::Bytes(0), "it was given none");
+        assert_eq!(line(0, 0, 0, 0), Environment::Hidden, "a thread of the kernel");
+        assert_eq!(line(memory, 1, 0, 0), Environment::Hidden, "not to be looked at");
+        let own = fs::read("/proc/self/environ").unwrap().len() as u64;
+        assert_eq!(environment(std::process::id()), Environment::Bytes(own));
+        assert_eq!(environment(u32::MAX), Environment::Hidden);
     }
 
     #[test]
