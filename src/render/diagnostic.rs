@@ -10,7 +10,7 @@ use miette::{
     SourceSpan, SpanContents,
 };
 
-use crate::render::text::{plural, printable};
+use crate::render::text::{plural, printable, reorders};
 use crate::session::problem::MAX_PROBLEMS;
 use crate::session::{Problem, SessionErrors, Severity, SourceText};
 
@@ -110,7 +110,7 @@ fn graphical(out: &mut String, problem: &Problem, source: &Clean<'_>, color: boo
     }
 }
 
-/// The file's text with control characters taken out, byte for byte at the same places.
+/// The file's text without control characters and marks that reorder a line, byte for byte at the same places.
 struct Clean<'a> {
     source: &'a SourceText,
     text: String,
@@ -118,9 +118,13 @@ struct Clean<'a> {
 
 impl<'a> Clean<'a> {
     fn new(source: &'a SourceText) -> Self {
-        let harmless = |c: char| if c.is_ascii_control() && c != '\n' && c != '\t' { ' ' } else { c };
-        // The C1 controls take two bytes; so does what stands for them here.
-        let harmless = |c: char| if matches!(c, '\u{80}'..='\u{9f}') { '·' } else { harmless(c) };
+        let harmless = |c: char| match c.len_utf8() {
+            _ if matches!(c, '\n' | '\t') || !(c.is_control() || reorders(c)) => c,
+            // What stands for it has as many bytes; there is none of four.
+            1 => ' ',
+            2 => '·',
+            _ => char::REPLACEMENT_CHARACTER,
+        };
         Self { source, text: source.text().chars().map(harmless).collect() }
     }
 }
@@ -261,5 +265,13 @@ mod tests {
         assert!(text.len() < 4000, "{} bytes", text.len());
         assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
         assert!(text.contains("promt bbb"), "{text}");
+    }
+
+    #[test]
+    fn what_reorders_a_line_is_replaced_and_the_place_stays() {
+        let text = "x = \"\u{61c}\u{202e}\u{85}\" promt";
+        let text = errors(&example(text, "promt"), Look::Graphical { color: false, width: 80 });
+        assert!(text.contains("x = \"·\u{fffd}·\" promt"), "{text:?}");
+        assert!(!text.contains(reorders), "{text:?}");
     }
 }

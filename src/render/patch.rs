@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::text::reorders;
 use crate::core::change::Entry;
 use crate::core::path::RepoPath;
 
@@ -48,8 +49,7 @@ pub fn line(plain: &str, coloured: &str) -> String {
 
 /// Control characters, and the marks that reorder a line (Unicode UAX #9).
 fn is_harmful(c: char) -> bool {
-    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (c.is_control() && c != '\t') || reorders
+    (c.is_control() && c != '\t') || reorders(c)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub fn harmless_json(text: String) -> String {
 }
 
 /// The marks of Unicode UAX #9, all of them below U+10000.
-fn reorders(c: char) -> bool {
+pub(super) fn reorders(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

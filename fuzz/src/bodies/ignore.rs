@@ -1,7 +1,6 @@
 //! A line of a `.gitignore` and paths that it may mean, one a line: git's own answer against ours.
 
 use std::fs;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use supervise::core::path::RepoPath;
@@ -50,15 +49,14 @@ pub fn ignore(data: &[u8]) {
 /// What `git check-ignore` says about paths of which nothing is there.
 fn asked(repository: &tempfile::TempDir, line: &[u8], paths: &[RepoPath]) -> Vec<bool> {
     fs::write(repository.path().join(".gitignore"), [line, b"\n"].concat()).expect("there is room for a file");
+    // From a file: git may end before it has read all, and a pipe without a reader ends the writer.
+    let input = repository.path().join(".git/paths");
+    fs::write(&input, paths.iter().flat_map(|path| [path.as_bytes(), b"\0"].concat()).collect::<Vec<u8>>())
+        .expect("there is room for a file");
     let mut git = git(repository);
     git.args(["--literal-pathspecs", "check-ignore", "--no-index", "-z", "-v", "-n", "--stdin"]);
-    let mut git = git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("git runs");
-    let mut input = git.stdin.take().expect("it was asked for");
-    for path in paths {
-        input.write_all(&[path.as_bytes(), b"\0"].concat()).expect("git reads");
-    }
-    drop(input);
-    let output = git.wait_with_output().expect("git ends");
+    let input = fs::File::open(&input).expect("it was just written");
+    let output = git.stdin(input).stderr(Stdio::null()).output().expect("git runs");
     // Source, line, pattern and path of each; without a source nothing matches.
     let fields: Vec<&[u8]> = output.stdout.split(|b| *b == 0).collect();
     fields.chunks_exact(4).map(|of_path| !of_path[0].is_empty()).collect()
