@@ -133,6 +133,8 @@ struct Seen {
 fn processes_of(run: &RunId, known: &[Known]) -> Seen {
     let mark = format!("{RUN_VARIABLE}={run}");
     let own = own_line();
+    // Not every kernel says so much of a process: then nothing is to be waited for.
+    let is_told = matches!(tree::environment(std::process::id()), Environment::Bytes(_));
     let mut executing = BTreeSet::new();
     let mut mine = BTreeSet::new();
     let (mut ours, mut others) = (Vec::new(), Vec::new());
@@ -142,7 +144,7 @@ fn processes_of(run: &RunId, known: &[Known]) -> Seen {
             mine.insert(process.pid);
             ours.push(process);
         } else {
-            if marked.is_none() {
+            if marked.is_none() && is_told {
                 executing.insert((process.pid, process.start));
             }
             others.push(process);
