@@ -27,15 +27,13 @@ use crate::runner;
 use crate::session::Launch;
 use crate::shim::wire::{ANSWER_WITHIN, GateTerms, PatternText};
 
+use super::catching::Catching;
 use super::measure::Drains;
 use super::outside::Outside;
 use super::{Driver, News};
 
 /// Events of the watch within this time are looked at together.
 const LOOK_DELAY: Duration = Duration::from_millis(50);
-
-/// The most paths of which the writer is looked for at once.
-const MOST_CAUGHT: usize = 256;
 
 /// What the driver remembers for the gate and the watch.
 #[derive(Debug, Default)]
@@ -49,8 +47,8 @@ pub(super) struct Sight {
     next_look: u64,
     /// Answers that were asked for before the last of these grant nothing.
     withdrawals: u64,
-    /// Without a gate: somebody is looking who writes, and there is more to look at.
-    catching: bool,
+    /// Without a gate: who is writing at this moment, and is there more to look at?
+    catching: Catching,
     touched: bool,
 }
 
@@ -251,20 +249,22 @@ impl Driver<'_> {
     /// Without a gate, looks who is writing at this moment: few writes last long enough to be caught.
     fn catch(&mut self) {
         self.sight.touched = true;
-        let trees: Vec<(TreeKey, u32)> = self
-            .trees
-            .iter()
-            .filter(|(key, _)| key.part == Part::Agent)
-            .map(|(k, tree)| (k.clone(), tree.root()))
-            .collect();
-        // A tree that is just being started may have written already, and cannot be looked at yet.
-        let ready = !self.sight.catching && !trees.is_empty() && self.starting.is_empty();
-        let Some(watch) = self.watch.as_ref().filter(|_| ready) else { return };
+        let now = self.now();
+        let is_free = self.can_catch() && self.sight.catching.is_free();
+        let Some(watch) = self.watch.as_ref().filter(|_| is_free) else { return };
         self.sight.touched = false;
         let Touched::Paths(seen) = watch.take_touched() else { return };
-        let paths = seen.into_iter().map(|seen| seen.path).take(MOST_CAUGHT).collect();
-        self.sight.catching = true;
-        self.lookups.writers(paths, trees, News::Caught);
+        let paths = self.sight.catching.ask(now, seen.into_iter().map(|seen| seen.path));
+        if !paths.is_empty() {
+            let agents = self.trees.iter().filter(|(key, _)| key.part == Part::Agent);
+            let trees: Vec<(TreeKey, u32)> = agents.map(|(k, tree)| (k.clone(), tree.root())).collect();
+            self.lookups.writers(paths, trees, News::Caught);
+        }
+    }
+
+    /// There are trees, and all can be looked at: one that is just being started may have written already.
+    fn can_catch(&self) -> bool {
+        self.starting.is_empty() && self.trees.keys().any(|key| key.part == Part::Agent)
     }
 
     /// A tree has been started: what was left to look at is looked at now.
@@ -275,7 +275,8 @@ impl Driver<'_> {
     }
 
     pub(super) fn caught(&mut self, caught: Vec<(TreeKey, RepoPath, PathFacts)>) -> Vec<Event> {
-        self.sight.catching = false;
+        let found = caught.iter().map(|(_, path, _)| path).collect();
+        self.sight.catching.answered(self.clock.now(), &found);
         self.catch_up();
         let event = |(key, path, facts): (TreeKey, RepoPath, PathFacts)| {
             let target = Target { path, touch: Touch::Open, there: facts.there };
@@ -286,11 +287,18 @@ impl Driver<'_> {
 
     /// When the watch is to be looked at.
     pub(super) fn look_due(&self) -> Option<Moment> {
-        self.sight.look_due.filter(|_| self.sight.look.is_none())
+        if self.layers.gate {
+            self.sight.look_due.filter(|_| self.sight.look.is_none())
+        } else {
+            self.sight.catching.due().filter(|_| self.watch.is_some() && self.can_catch())
+        }
     }
 
-    /// Takes what the watch saw, and asks every tree to tell what it was let do before.
+    /// Takes what the watch saw, and asks every tree to tell what it was let do before; without a gate, who writes it.
     pub(super) fn look(&mut self) {
+        if !self.layers.gate {
+            return self.catch();
+        }
         self.sight.look_due = None;
         let Some(watch) = &self.watch else { return };
         if !self.starting.is_empty() {

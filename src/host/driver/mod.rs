@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: every decision. What to do is the core's; how it looks is the observer's.
 
+mod catching;
 mod control;
 mod effects;
 mod gate;
