@@ -50,6 +50,7 @@ fn terms(bench: &Bench) -> GateTerms {
     GateTerms {
         workspace: bench.path("ws"),
         forbidden: vec![".git".into()],
+        nested: Vec::new(),
         exclusive: vec![text("mine/")],
         deny: vec![text("**/*.lock")],
         own: Vec::new(),

@@ -247,13 +247,18 @@ impl Look {
         let repository = repository(common)?;
         let runs = Runs::of(repository.common_dir());
         let run = runs.find(arg.run.as_deref()).map_err(LookError::Run)?;
+        let dir = runs.dir(&run);
+        // A run is shown where it is, from whichever working tree it is looked at.
+        let repository = match dir.worktree() {
+            Some(worktree) => repository.in_worktree(&worktree).unwrap_or_else(|same| *same),
+            None => repository,
+        };
         let (git_dir, git) = from_here(&repository);
         let newest = runs.current().as_ref() == Some(&run);
         let commands = Commands {
             supervise: git.replacen("git", "supervise", 1),
             run: if newest { String::new() } else { format!(" --run {run}") },
         };
-        let dir = runs.dir(&run);
         Ok(Self { runs, run, dir, commands, repository, newest, git_dir, git })
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: nothing of the old run's processes lives when its attempts are looked at; until then nothing is
 //! changed but a torn end of the journal.
 
+use std::path::PathBuf;
+
 use crate::core::ids::{AgentId, RunId};
 use crate::core::reason::Interrupt;
 use crate::core::record::{Fact, RunOutcome};
@@ -17,7 +19,7 @@ use crate::render::text::{plural, some_of};
 
 use super::look::{self, LookError, RunArg};
 use super::manner::MannerArgs;
-use super::run::{MAX_LISTED, Prepared, RunError, find_programs, supervise, take_hold};
+use super::run::{MAX_LISTED, Prepared, RunError, find_programs, from_here, supervise, take_hold};
 use super::{Common, Exit, Failure};
 
 /// Go on with a run whose supervisor died, or that was interrupted
@@ -56,9 +58,12 @@ enum CannotResume {
     #[error("{} of run {run} could not be ended", plural(*count, "process", "processes"))]
     #[diagnostic(help("another user's, or stuck in the kernel: end them by hand, then try again"))]
     Survivors { run: RunId, count: usize },
+    #[error("the working tree of run {run} is gone: {}", .path.display())]
+    #[diagnostic(help("`supervise salvage list` shows what was kept of its work; `supervise run` begins a new one"))]
+    NoWorktree { run: RunId, path: PathBuf },
     #[error("run {run} is on branch {expected}, and HEAD is on {found}")]
-    #[diagnostic(help("`git switch {expected}`, then try again"))]
-    OtherBranch { run: RunId, expected: String, found: String },
+    #[diagnostic(help("`{git} switch {expected}`, then try again"))]
+    OtherBranch { run: RunId, expected: String, found: String, git: String },
 }
 
 fn help(error: &ResumeError) -> String {
@@ -104,6 +109,12 @@ pub(super) fn find(arg: &RunArg, common: &Common) -> Result<(Repository, Runs, R
 pub(super) fn prepare(arg: &RunArg, common: &Common, then: Then) -> Result<Prepared, Failure> {
     let unusable = |error: CannotResume| Failure::new(Exit::Unusable, error);
     let (repository, runs, run) = find(arg, common)?;
+    let repository = match runs.dir(&run).worktree() {
+        Some(worktree) => repository
+            .in_worktree(&worktree)
+            .map_err(|_| unusable(CannotResume::NoWorktree { run: run.clone(), path: worktree.path }))?,
+        None => repository,
+    };
     let what = session_name(&runs.dir(&run)).map_or_else(|| format!("run {run}"), |name| format!("session {name}"));
     let hold = take_hold(&repository, &what)?;
     let latest = runs.find(None).map_err(|error| LookError::Run(error).fail())?;
@@ -143,6 +154,7 @@ fn check_branch(taken: &TakenUp, repository: &Repository, run: &RunId) -> Result
             run: run.clone(),
             expected: name(opened.branch.as_ref()),
             found: name(head.branch.as_ref()),
+            git: from_here(repository).1,
         }),
         _ => Ok(()),
     }
@@ -178,6 +190,11 @@ pub(super) fn refuse_unfinished(hold: &Hold, repository: &Repository) -> Result<
     let Some(run) = runs.find(None).ok().filter(is_left) else { return Ok(None) };
     // What cannot be read cannot be taken up either; nothing is lost by beginning.
     let Ok(past) = Past::read(&runs.dir(&run)) else { return Ok(None) };
+    // Nor can one be taken up whose working tree is gone.
+    let worktree = runs.dir(&run).worktree();
+    if worktree.as_ref().is_some_and(|worktree| !repository.has_worktree(worktree)) {
+        return Ok(None);
+    }
     let agents = past.supervisor().unfinished();
     let last = past.entries.last().map(|entry| &entry.record.fact);
     match last {
@@ -186,7 +203,8 @@ pub(super) fn refuse_unfinished(hold: &Hold, repository: &Repository) -> Result<
         Some(Fact::RunEnded { .. }) => Ok(Some(Unfinished { run, agents })),
         _ => {
             let working = past.supervisor().unsettled().into_iter().map(|attempt| attempt.id.agent).collect();
-            Err(RunError::Unfinished { run, agents, working })
+            let elsewhere = worktree.filter(|other| other.id != repository.worktree().id).map(|other| other.path);
+            Err(RunError::Unfinished { run, agents, working, elsewhere })
         }
     }
 }

@@ -121,7 +121,7 @@ pub enum RunError {
     #[error("git does not know who commits")]
     #[diagnostic(help("`git config user.name NAME` and `git config user.email MAIL` tell it"))]
     NoIdentity,
-    #[error("the supervisor of run {run} died {}", died_text(.agents, .working))]
+    #[error("the supervisor of run {run} died {}", died_text(.agents, .working, .elsewhere.as_deref()))]
     #[diagnostic(help(
         "`supervise resume` goes on with the run, `supervise reset` gives it up; either keeps aside what is in the tree"
     ))]
@@ -131,6 +131,8 @@ pub enum RunError {
         agents: Vec<AgentId>,
         /// Those of them whose work is in the tree.
         working: Vec<AgentId>,
+        /// The working tree, if it is another than this.
+        elsewhere: Option<PathBuf>,
     },
     #[error("cannot look at the workspace")]
     #[diagnostic(help("`git status` in the workspace should say more"))]
@@ -167,12 +169,13 @@ fn driver_help(error: &DriverError) -> &'static str {
 /// The most agents that an error lists, and the most paths of each.
 pub(super) const MAX_LISTED: usize = 5;
 
-fn died_text(agents: &[AgentId], working: &[AgentId]) -> String {
+fn died_text(agents: &[AgentId], working: &[AgentId], elsewhere: Option<&Path>) -> String {
     let (list, it) = (some_of(working, MAX_LISTED), if working.len() == 1 { "it" } else { "they" });
-    match working {
-        [] => format!("before {} had ended", some_of(agents, MAX_LISTED)),
-        _ => format!("while {list} ran, and what {it} changed is still in the tree"),
+    if working.is_empty() {
+        return format!("before {} had ended", some_of(agents, MAX_LISTED));
     }
+    let tree = elsewhere.map_or_else(|| "the tree".to_owned(), |path| path.display().to_string());
+    format!("while {list} ran, and what {it} changed is still in {tree}")
 }
 
 fn dirty_text(claims: &[DirtyClaim]) -> String {
@@ -224,6 +227,7 @@ pub fn execute(request: &Request, manner: &Manner) -> Result<Done, Failure> {
     }
     refuse(request, &session, &mut repository)?;
     let (run, run_dir) = new_run(&hold, &clock, &session).map_err(|e| unusable(RunError::State(e)))?;
+    run_dir.keep_worktree(&repository.worktree()).map_err(|e| unusable(RunError::State(e)))?;
     let file = match &request.origin {
         Origin::File(path) => path.canonicalize().ok(),
         Origin::StandardInput | Origin::Embedded => None,

@@ -94,6 +94,8 @@ pub enum RefusedPath {
 pub enum RefusalReason {
     /// It belongs to git, or to the supervisor.
     Git,
+    /// It lies in another repository that is in the tree (a submodule, say), or is one.
+    Nested,
     /// The agent's `deny` matches it.
     Denied,
     /// Where the call would write could not be found out.

@@ -276,6 +276,8 @@ pub enum AnewReason {
 pub enum DenialReason {
     /// It belongs to git, or to the supervisor.
     Git,
+    /// It lies in another repository that is in the tree (a submodule, say), or is one.
+    Nested,
     /// The agent's own `deny` matches.
     Deny,
     /// No claim of the agent matches.

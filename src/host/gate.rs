@@ -239,6 +239,7 @@ fn launch(scratch: &Path) -> Launch {
         gate: Some(GateTerms {
             workspace: scratch.to_owned(),
             forbidden: Vec::new(),
+            nested: Vec::new(),
             exclusive: vec![pattern(OWN)],
             deny: vec![pattern(DENIED)],
             own: Vec::new(),

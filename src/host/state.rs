@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::failpoint;
+use super::git::Worktree;
 use crate::core::ids::{AttemptId, RunId};
 
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +219,18 @@ impl RunDir {
             write_private(&self.path.join("origin"), session.as_os_str().as_bytes())?;
         }
         earlier.map_or(Ok(()), |run| write_private(&self.path.join("retries"), run.as_str().as_bytes()))
+    }
+
+    /// Remembers the working tree that the run is in.
+    pub fn keep_worktree(&self, worktree: &Worktree) -> Result<(), StateError> {
+        let path = self.path.join("worktree");
+        write_private(&path, &worktree.to_bytes()).map_err(|source| StateError::Io { path, source })
+    }
+
+    /// The working tree that the run is in; `None`: an older version began it, and did not say.
+    #[must_use]
+    pub fn worktree(&self) -> Option<Worktree> {
+        Worktree::from_bytes(&fs::read(self.path.join("worktree")).ok()?)
     }
 
     /// The session file that the run was begun from, where that is known.

@@ -43,6 +43,7 @@ enum TouchForm {
 #[serde(remote = "DenialReason", tag = "kind", rename_all = "snake_case")]
 enum DenialReasonForm {
     Git,
+    Nested,
     Deny,
     Undeclared,
     Directory,

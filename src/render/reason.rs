@@ -299,6 +299,7 @@ pub fn attempt_end_text(ended: &AttemptEnd, setting: &Setting) -> String {
 pub fn denial_kind(why: &DenialReason) -> &'static str {
     match why {
         DenialReason::Git => "git",
+        DenialReason::Nested => "nested",
         DenialReason::Deny => "deny",
         DenialReason::Undeclared => "undeclared",
         DenialReason::Directory => "directory",
@@ -320,6 +321,7 @@ pub fn denial_kind(why: &DenialReason) -> &'static str {
 pub fn denial_text(why: &DenialReason) -> String {
     match why {
         DenialReason::Git => "it belongs to git; only the supervisor commits".to_owned(),
+        DenialReason::Nested => "it lies in another repository, of which this run can commit nothing".to_owned(),
         DenialReason::Deny => "the agent's `deny` matches it".to_owned(),
         DenialReason::Undeclared => "not declared; add it to `files` of this agent to allow it".to_owned(),
         DenialReason::Directory => {

@@ -32,3 +32,4 @@ mod unread;
 #[expect(dead_code, reason = "shared with tests that run again as another user")]
 mod within;
 mod workflow;
+mod worktrees;

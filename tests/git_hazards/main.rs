@@ -5,6 +5,7 @@
 mod acts;
 mod crowd;
 mod files;
+mod nested;
 mod oracle;
 mod scene;
 mod setups;

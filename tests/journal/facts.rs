@@ -273,6 +273,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         Fact::LockWatched { id: id(), next: Moment(99) },
         Fact::Wrote { id: id(), paths: vec![at(), path(b"b")] },
         denied(DenialReason::Git),
+        denied(DenialReason::Nested),
         denied(DenialReason::Deny),
         denied(DenialReason::Undeclared),
         denied(DenialReason::Directory),

@@ -111,6 +111,7 @@ fn of_waiting() {
 fn of_denials() {
     let denials = [
         DenialReason::Git,
+        DenialReason::Nested,
         DenialReason::Deny,
         DenialReason::Undeclared,
         DenialReason::Directory,

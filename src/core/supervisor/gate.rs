@@ -341,6 +341,7 @@ impl Supervisor {
     pub(super) fn refused_locally(&self, case: Case<'_>, part: Part, refusal: &Refusal, step: &mut Step) {
         let why = match refusal.why {
             RefusalReason::Git => DenialReason::Git,
+            RefusalReason::Nested => DenialReason::Nested,
             RefusalReason::Denied => DenialReason::Deny,
             RefusalReason::Unresolved => DenialReason::Unresolved,
             RefusalReason::NoAnswer => DenialReason::NoAnswer,

@@ -85,6 +85,7 @@ impl Driver<'_> {
         Some(GateTerms {
             workspace: self.workspace.clone(),
             forbidden: self.forbidden.clone(),
+            nested: self.nested.clone(),
             exclusive: claim.as_ref().map(|claim| texts(&claim.exclusive)).unwrap_or_default(),
             deny: claim.as_ref().map(|claim| texts(&claim.deny)).unwrap_or_default(),
             own: if agent { self.supervisor.joined(&key.id.agent) } else { Vec::new() },

@@ -225,6 +225,8 @@ struct Driver<'o> {
     layers: Layers,
     /// Directories that no agent writes.
     forbidden: Vec<PathBuf>,
+    /// Other repositories in the workspace.
+    nested: Vec<RepoPath>,
     sight: gate::Sight,
     news: mpsc::Sender<News>,
     trees: BTreeMap<TreeKey, Tree>,
@@ -314,7 +316,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         }
     };
     let workspace = repository.workspace().to_owned();
-    let forbidden = gate::forbidden(&repository);
+    let (forbidden, nested) = (gate::forbidden(&repository), repository.nested().to_vec());
     let lookups = Lookups::start(&repository, news.clone(), News::Died("lookups"))?;
     let git = GitThread::start("git", repository, news.clone(), News::Died("git")).map_err(DriverError::GitThread)?;
     let mut driver = Driver {
@@ -334,6 +336,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         watch,
         layers,
         forbidden,
+        nested,
         sight: gate::Sight::default(),
         news,
         trees: BTreeMap::new(),

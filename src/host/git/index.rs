@@ -43,7 +43,6 @@ pub(super) struct Item {
     pub(super) mode: u32,
     pub(super) id: ObjectId,
     pub(super) stage: u16,
-    pub(super) assume_unchanged: bool,
     pub(super) skip_worktree: bool,
     pub(super) intent_to_add: bool,
     /// mtime, ctime, ino, size, as far as the index keeps them.
@@ -256,7 +255,6 @@ impl Index {
             size: word(b, at + 36)?,
             id: ObjectId::from_bytes(b.get(at + NUMBERS..flags_at)?)?,
             stage: (flags & STAGE) >> 12,
-            assume_unchanged: flags & ASSUME_UNCHANGED != 0,
             skip_worktree: more & SKIP_WORKTREE != 0,
             intent_to_add: more & INTENT_TO_ADD != 0,
         })

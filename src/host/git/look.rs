@@ -209,7 +209,7 @@ impl Repository {
         if item.stage != 0 || item.intent_to_add {
             return Ok(true);
         }
-        if seen.clean || item.assume_unchanged || (item.skip_worktree && seen.stat.is_none()) {
+        if seen.clean || (item.skip_worktree && seen.stat.is_none()) {
             return Ok(false);
         }
         if seen.stat.is_none() {

@@ -47,6 +47,7 @@ mod stale;
 mod trees;
 mod walk;
 mod wildmatch;
+mod worktree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ pub use kept::{KeptRef, Patch, PatchForm, PatchPath};
 pub use message::CommitMessage;
 pub use open::{Backend, Facts};
 pub use scratch::ScratchWorktree;
+pub use worktree::Worktree;
 
 use attempt::AttemptState;
 use files::{Root, Stat};
@@ -95,6 +97,8 @@ pub struct Repository {
     next_kept: u32,
     index: Option<Arc<Index>>,
     run: Option<RunState>,
+    /// Other repositories that were in the tree when the run was opened, save where git ignores them.
+    nested: Vec<RepoPath>,
     /// Paths that differed from HEAD when the run was opened, and what they were.
     at_start: Option<Arc<BTreeMap<RepoPath, Mark>>>,
     attempts: BTreeMap<AttemptId, AttemptState>,
@@ -144,6 +148,13 @@ impl Repository {
             dirs.push(self.git_dir.clone());
         }
         dirs
+    }
+
+    /// Other repositories that were in the tree when the run was opened: submodules, fetched or not, clones, and
+    /// working trees of this one. Not where git ignores them.
+    #[must_use]
+    pub fn nested(&self) -> &[RepoPath] {
+        &self.nested
     }
 
     pub fn head(&self) -> Result<Head, GitError> {

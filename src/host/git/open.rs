@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::core::change::Mode;
 use crate::core::claim::Claim;
 use crate::core::ids::{AgentId, RunId};
 use crate::core::path::RepoPath;
@@ -14,7 +15,7 @@ use super::command::Git;
 use super::error::GitError;
 use super::facts::rules_of;
 use super::files::Root;
-use super::index::{Index, Parsed, Stamp};
+use super::index::{Index, Item, Parsed, Stamp};
 use super::objects::Objects;
 use super::scope::Scope;
 use super::{DirtyClaim, Head, Mark, Repository, RunState};
@@ -144,6 +145,7 @@ impl Repository {
             global_attributes,
             index: None,
             run: None,
+            nested: Vec::new(),
             at_start: None,
             attempts: BTreeMap::new(),
             lock: None,
@@ -209,9 +211,14 @@ impl Repository {
     pub fn open_run(&mut self, run: &RunId, hooks: bool) -> Result<(), GitError> {
         self.remove_stale_lock()?;
         let head = self.head()?;
+        let whole = Scope::whole();
+        let (tree, look) = (self.tree_of(head.commit.as_ref())?, self.look(&whole)?);
+        let submodule = |item: Option<&Item>| item.is_some_and(|item| item.mode == Mode::Submodule.bits());
+        let nested = look.seen.iter().filter(|s| s.nested || (s.stat.is_none() && submodule(s.item.as_ref())));
+        self.nested = nested.map(|seen| seen.path.clone()).collect();
         let mut changed = BTreeMap::new();
         let mut budget = HASHED_IN_ALL;
-        for path in self.changed(&Scope::whole())? {
+        for path in self.changed_in(&look, tree, &whole)? {
             let mark = self.mark(&path, budget)?;
             budget = budget.saturating_sub(mark.stat.map_or(0, |s| s.size));
             changed.insert(path, mark);

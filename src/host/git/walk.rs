@@ -112,7 +112,7 @@ impl Walker<'_> {
                 return if next.is_none() { self.entry(base.as_fd(), part, so_far, stat, 0) } else { Ok(()) };
             }
             let Some(fd) = open_dir_at(base, part).map_err(failed)? else { return Ok(()) };
-            if is_repository(fd.as_fd()) {
+            if self.is_nested(fd.as_fd(), &so_far) {
                 self.out.found.push(Found { path: so_far, stat, what: What::Nested });
                 return Ok(());
             }
@@ -143,7 +143,7 @@ impl Walker<'_> {
                 }
                 Err(e) => return Err(GitError::io(format!("opening `{path}`"))(e)),
             };
-            if is_repository(fd.as_fd()) {
+            if self.is_nested(fd.as_fd(), &path) {
                 if self.known.tracked(path.as_bytes()) || !self.known.ignored(&path, true)? {
                     self.out.found.push(Found { path, stat, what: What::Nested });
                 }
@@ -216,6 +216,13 @@ impl Walker<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Walker<'_> {
+    /// A repository of its own; not, as for git, a directory of which the index knows files.
+    fn is_nested(&self, dir: BorrowedFd<'_>, path: &RepoPath) -> bool {
+        is_repository(dir) && !self.known.tracked_beneath(path.as_bytes())
     }
 }
 

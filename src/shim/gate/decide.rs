@@ -22,6 +22,8 @@ pub(super) struct Rules {
     pub(super) deny: Vec<Pattern>,
     /// Directories of git and of the supervisor, where they lie in the workspace.
     pub(super) forbidden: Vec<RepoPath>,
+    /// Other repositories in the workspace: each, and what is beneath it.
+    pub(super) nested: BTreeSet<RepoPath>,
     /// Matched by `exclusive`, and asked about all the same.
     pub(super) protected: BTreeSet<RepoPath>,
     /// The runner's own: each, and what is beneath it.
@@ -117,6 +119,8 @@ impl Rules {
         };
         if self.forbidden.iter().any(|forbidden| concerns(forbidden, path, sighting.touch)) {
             Ruling::Refused(RefusalReason::Git)
+        } else if self.is_nested(path, sighting.touch) {
+            Ruling::Refused(RefusalReason::Nested)
         } else if matches(&self.deny, path) {
             Ruling::Refused(RefusalReason::Denied)
         } else if self.is_granted(path) || (matches(&self.exclusive, path) && !self.protected.contains(path)) {
@@ -124,6 +128,14 @@ impl Rules {
         } else {
             Ruling::Open
         }
+    }
+
+    /// The same as [`concerns`], of many.
+    fn is_nested(&self, path: &RepoPath, touch: Touch) -> bool {
+        let in_one = || std::iter::successors(Some(path.clone()), RepoPath::parent).any(|at| self.nested.contains(&at));
+        // Between a directory and what is beneath it there may be others that begin alike.
+        let alike = || self.nested.range(path..).take_while(|other| other.as_bytes().starts_with(path.as_bytes()));
+        !self.nested.is_empty() && (in_one() || (moves(touch) && alike().any(|other| other.is_within(path))))
     }
 
     fn is_granted(&self, path: &RepoPath) -> bool {
@@ -177,6 +189,7 @@ mod tests {
             scratch: vec![path(".codex")],
             ..Rules::default()
         };
+        rules.nested = [path("src/sub"), path("src-1"), path("src/deep/er/sub")].into();
         rules.protected.insert(path("src/.env"));
         rules.grant(Grant::Path(path("granted")));
         rules.grant(Grant::Beneath(path("target")));
@@ -218,6 +231,12 @@ mod tests {
         of(Open, "sub/.git/HEAD", refused(0, RefusalReason::Git));
         of(MoveOut, "sub", refused(0, RefusalReason::Git));
         of(Change, "sub", Verdict::Ask(vec![0]));
+        for (touch, text) in [(Open, "src/sub/x"), (Remove, "src/sub"), (Open, "src-1/x"), (MoveOut, "src/deep")] {
+            of(touch, text, refused(0, RefusalReason::Nested));
+        }
+        for (touch, text) in [(Open, "src/subject"), (MoveOut, "src/dee"), (Open, "src/deep/x")] {
+            of(touch, text, Verdict::Go);
+        }
         for place in [Place::Outside, Place::Nameless, Place::Root] {
             check(&[sighting(Change, place)], &Verdict::Go);
         }

@@ -23,6 +23,8 @@ pub struct GateTerms {
     pub workspace: PathBuf,
     /// Directories of git and of the supervisor, wherever they lie; relative ones are in the workspace.
     pub forbidden: Vec<PathBuf>,
+    /// Other repositories in the workspace.
+    pub nested: Vec<RepoPath>,
     pub exclusive: Vec<PatternText>,
     pub deny: Vec<PatternText>,
     /// Single paths that it has like those of `exclusive`.
@@ -101,8 +103,9 @@ const TOUCHES: [Touch; 9] = [
 ];
 const THERES: [There; 3] = [There::Nothing, There::Directory, There::File];
 const ANSWERS: [Answer; 3] = [Answer::Allow, Answer::Refuse, Answer::Busy];
-const REASONS: [RefusalReason; 7] = [
+const REASONS: [RefusalReason; 8] = [
     RefusalReason::Git,
+    RefusalReason::Nested,
     RefusalReason::Denied,
     RefusalReason::Unresolved,
     RefusalReason::NoAnswer,
@@ -218,7 +221,7 @@ pub(super) fn put_terms(out: &mut Vec<u8>, terms: &GateTerms) {
             out.push(u8::from(pattern.file));
         });
     }
-    for paths in [&terms.own, &terms.protected, &terms.scratch] {
+    for paths in [&terms.nested, &terms.own, &terms.protected, &terms.scratch] {
         put_list(out, paths, put_path);
     }
     put_duration(out, terms.answer_within);
@@ -230,6 +233,7 @@ pub(super) fn terms(input: &mut Input<'_>) -> Option<GateTerms> {
         forbidden: list(input, directory)?,
         exclusive: list(input, pattern)?,
         deny: list(input, pattern)?,
+        nested: list(input, path)?,
         own: list(input, path)?,
         protected: list(input, path)?,
         scratch: list(input, path)?,
@@ -260,6 +264,7 @@ pub(super) mod tests {
         GateTerms {
             workspace: "/w".into(),
             forbidden: vec!["/w/.git".into(), "/elsewhere".into()],
+            nested: vec![at("third/party")],
             exclusive: vec![text("src/**/*.rs", false), text("README.md", true)],
             deny: vec![text("**/*.lock", false)],
             own: vec![at("app/[id]/page.tsx")],
