@@ -82,3 +82,26 @@ fn what_is_assumed_unchanged_and_is_changed_is_the_users() {
     repo.run(&session, &["--allow-dirty"]).expect(0);
     assert_eq!(repo.subjects(), Vec::<String>::new());
 }
+
+/// What the user has renamed in the index is not there, before and after.
+#[test]
+fn a_file_made_where_the_user_renamed_one_away_goes_without_a_trace() {
+    let repo = TestRepo::with(&[("d/f", "1\n")]);
+    repo.git(&["mv", "d/f", "d/g"]);
+    let before = repo.status();
+    let ended = repo.run(&one("d/", "echo x > d/f; exit 1"), &["--allow-dirty", "--format", "json"]).expect(1);
+    assert_eq!(repo.status(), before);
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(document["unattributed"], serde_json::json!([]), "{}", ended.stdout);
+}
+
+/// As root everything can be written, so this is about the ordinary user.
+#[test]
+fn a_directory_that_an_agent_closed_is_opened_to_put_its_files_back() {
+    for repo in TestRepo::for_each_user(&[("d/f", "1\n")]) {
+        let ended = repo.run(&one("d/", "echo 2 >> d/f; echo new > d/n; chmod 555 d; exit 1"), &[]).expect(1);
+        assert_eq!(repo.read("d/f"), "1\n", "{}", ended.stdout);
+        assert!(!repo.exists("d/n"));
+        assert!(!ended.stdout.contains("not put back") && !ended.stdout.contains("nobody"), "{}", ended.stdout);
+    }
+}

@@ -266,7 +266,8 @@ impl Repository {
 
     /// What an attempt had made, and is taken away again, was nobody else's: a run that is taken up finds it there.
     pub(super) fn forget_start(&mut self, path: &RepoPath) {
-        if let Some(at_start) = self.at_start.as_mut().filter(|at_start| at_start.contains_key(path)) {
+        let was_there = |marks: &&mut Arc<BTreeMap<RepoPath, Mark>>| marks.get(path).is_some_and(|m| m.stat.is_some());
+        if let Some(at_start) = self.at_start.as_mut().filter(was_there) {
             Arc::make_mut(at_start).remove(path);
         }
     }

@@ -74,7 +74,8 @@ impl Repository {
         remove.sort_by(|a, b| b.cmp(a));
         let mut dirs = BTreeSet::new();
         for path in remove {
-            match self.remove(&path) {
+            let remove = || self.remove(&path);
+            match remove().or_else(|error| if self.open_up(&path) { remove() } else { Err(error) }) {
                 Ok(()) => {
                     self.forget_start(&path);
                     dirs.extend(std::iter::successors(path.parent(), RepoPath::parent));
@@ -90,7 +91,8 @@ impl Repository {
         dirs.extend(made.map(|(path, _)| path.clone()));
         self.remove_empty(id, &scope, &dirs)?;
         for base in write {
-            match self.put_back(id, &base) {
+            let put_back = || self.put_back(id, &base);
+            match put_back().or_else(|error| if self.open_up(&base.path) { put_back() } else { Err(error) }) {
                 Ok(true) => restored.push(base.path),
                 Ok(false) | Err(_) => left.push(base.path),
             }
@@ -98,6 +100,16 @@ impl Repository {
         restored.sort();
         left.sort();
         Ok((restored, left))
+    }
+
+    /// Lets this user write in a path's directory, if he owns it and may not: who closed it wrote in it before.
+    /// `false`: it is not that.
+    fn open_up(&self, path: &RepoPath) -> bool {
+        let Ok(Some((dir, _))) = self.root.parent(path) else { return false };
+        let Ok(stat) = rustix::fs::fstat(&dir) else { return false };
+        let (mode, owner) = (Perm::from_raw_mode(stat.st_mode), rustix::process::geteuid().as_raw());
+        let is_closed = stat.st_uid == owner && !mode.contains(Perm::WUSR | Perm::XUSR);
+        is_closed && rustix::fs::fchmod(&dir, mode | Perm::RWXU).is_ok()
     }
 
     /// Is it known what the path was? Elsewhere nothing is put back.
