@@ -11,6 +11,7 @@ mod codex_gate;
 mod deaths;
 mod dry_run;
 mod examples;
+mod formats;
 mod gate;
 mod gone;
 mod hooks;

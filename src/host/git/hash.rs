@@ -1,20 +1,22 @@
-//! SHA-1, as git uses it for object names and for the checksum of the index.
+//! The hashes that git uses for object names and for the checksum of the index.
 //!
-//! The crate uses the processor's own instructions: five times as fast as libgit2's, which counts
+//! The crates use the processor's own instructions: five times as fast as libgit2's, which counts
 //! where the index of a large repository is written.
 
 use std::fs::File;
 use std::io::{self, Read};
 
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use crate::core::change::ObjectId;
 
-pub(super) fn sha1(bytes: &[u8]) -> [u8; 20] {
-    Sha1::digest(bytes).into()
+/// The checksum of a file of git's in a repository whose object names have so many bytes.
+pub(super) fn checksum(bytes: &[u8], hash_len: usize) -> Vec<u8> {
+    if hash_len == 32 { Sha256::digest(bytes).to_vec() } else { Sha1::digest(bytes).to_vec() }
 }
 
-/// The name that `content` has as a blob.
+/// The name that `content` has as a blob where they are SHA-1.
 pub(super) fn blob_id(content: &[u8]) -> Option<ObjectId> {
     let mut hash = Sha1::new();
     hash.update(format!("blob {}\0", content.len()));
@@ -22,7 +24,7 @@ pub(super) fn blob_id(content: &[u8]) -> Option<ObjectId> {
     ObjectId::from_bytes(&hash.finalize())
 }
 
-/// The name that the file's content has as a blob; `None`: it does not have `size` bytes (any more).
+/// The same of a file's content; `None`: it does not have `size` bytes (any more).
 pub(super) fn blob_id_of_file(file: &mut File, size: u64) -> io::Result<Option<ObjectId>> {
     let mut hash = Sha1::new();
     hash.update(format!("blob {size}\0"));

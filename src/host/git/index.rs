@@ -1,4 +1,4 @@
-//! The index file, read in its own bytes (gitformat-index(5), versions 2 to 4, SHA-1).
+//! The index file, read in its own bytes (gitformat-index(5), versions 2 to 4).
 //!
 //! libgit2 reads and writes an index of 100,000 entries too, in some 60 ms each way: it makes an
 //! object of every entry and checks a slow hash. Here entries stay where they are in the file, and

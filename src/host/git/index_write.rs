@@ -9,7 +9,7 @@ use crate::core::change::{Entry, Mode};
 
 use super::cachetree::CacheTree;
 use super::files::Stat;
-use super::hash::sha1;
+use super::hash::checksum;
 use super::index::{ASSUME_UNCHANGED, EXTENDED, Index, NUMBERS, SKIP_WORKTREE, half, low, low_signed, racy, word};
 
 /// A new entry: what it is, and what lstat(2) said when its content was read.
@@ -22,7 +22,7 @@ pub(super) struct NewItem {
 impl Index {
     /// A new index file in which each path of `edits` (sorted) has its new entry, or none.
     pub(super) fn rewrite(&self, edits: &[(&[u8], Option<NewItem>)], tree: Option<&CacheTree>) -> Vec<u8> {
-        let mut out = Writer::new(self.version, self.bytes.len() + edits.len() * 128);
+        let mut out = Writer::new(self.version, self.hash, self.bytes.len() + edits.len() * 128);
         let stamp = self.stamp.map(|s| s.mtime);
         let mut next = 0;
         for (path, new) in edits {
@@ -71,11 +71,8 @@ impl Index {
         for i in range.clone() {
             let slot = self.slots[i];
             let at = slot.at as usize;
-            let written = if self.version < 4 {
-                bulk + at - first
-            } else {
-                out.copy_v4(&self.bytes[at..], self.path(i), self.hash)
-            };
+            let written =
+                if self.version < 4 { bulk + at - first } else { out.copy_v4(&self.bytes[at..], self.path(i)) };
             let mtime = (word(&self.bytes, at + 8).unwrap_or(0), word(&self.bytes, at + 12).unwrap_or(0));
             let gitlink = word(&self.bytes, at + 24) == Some(Mode::Submodule.bits());
             if !gitlink && stamp.is_some_and(|s| racy(mtime, s)) {
@@ -90,18 +87,21 @@ impl Index {
 struct Writer {
     bytes: Vec<u8>,
     version: u32,
+    /// Bytes of an object name, and of the checksum.
+    hash: usize,
     count: usize,
     previous: Vec<u8>,
 }
 
 impl Writer {
-    fn new(version: u32, capacity: usize) -> Self {
+    fn new(version: u32, hash: usize, capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity);
         bytes.extend_from_slice(b"DIRC\0\0\0\0\0\0\0\0");
-        Self { bytes, version, count: 0, previous: Vec::new() }
+        Self { bytes, version, hash, count: 0, previous: Vec::new() }
     }
 
-    fn copy_v4(&mut self, entry: &[u8], path: &[u8], hash: usize) -> usize {
+    fn copy_v4(&mut self, entry: &[u8], path: &[u8]) -> usize {
+        let hash = self.hash;
         let extended = half(entry, NUMBERS + hash).is_some_and(|f| f & EXTENDED != 0);
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&entry[..NUMBERS + hash + if extended { 4 } else { 2 }]);
@@ -172,7 +172,7 @@ impl Writer {
     fn finish(mut self) -> Vec<u8> {
         self.bytes[4..8].copy_from_slice(&self.version.to_be_bytes());
         self.bytes[8..12].copy_from_slice(&u32::try_from(self.count).unwrap_or(0).to_be_bytes());
-        let sum = sha1(&self.bytes);
+        let sum = checksum(&self.bytes, self.hash);
         self.bytes.extend_from_slice(&sum);
         self.bytes
     }
