@@ -2,11 +2,13 @@
 //!
 //! Invariant: while a [`Hold`] lives, no other supervisor of this repository (in any of its
 //! worktrees) has one. The lock is flock(2) on a file, so it goes with its holder whatever happens
-//! to it; what the file says about the holder is for people, and for how long one waits.
+//! to it; what the file says about the holder is for people, and for how long one waits. A run that was
+//! never opened is gone when its holder is.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -44,6 +46,16 @@ impl StateError {
 pub struct Hold {
     root: PathBuf,
     lock: Flock<File>,
+    /// The run that was made last.
+    made: RefCell<Option<Made>>,
+}
+
+/// A run that may come to nothing before it is opened.
+#[derive(Debug)]
+struct Made {
+    dir: RunDir,
+    /// What `current` said before.
+    before: Option<Vec<u8>>,
 }
 
 /// Tries to take the lock, those where nobody who lives is named, and the pause between two.
@@ -96,11 +108,11 @@ impl Hold {
         };
         lock.set_len(0).map_err(at)?;
         (&*lock).write_all(format!("{who}\n").as_bytes()).map_err(at)?;
-        Ok(Self { root, lock })
+        Ok(Self { root, lock, made: RefCell::default() })
     }
 
     /// Makes the directory of a new run and keeps the session's text in it; `None` if a run of that
-    /// name is there already.
+    /// name is there already. It goes again with the hold unless its journal says that it was opened.
     pub fn new_run(&self, run: &RunId, session_text: &str) -> Result<Option<RunDir>, StateError> {
         let runs = self.root.join("runs");
         make_dir(&runs)?;
@@ -110,11 +122,22 @@ impl Hold {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(source) => return Err(StateError::Io { path, source }),
         }
-        let session = path.join("session.toml");
-        write_private(&session, session_text.as_bytes()).map_err(|source| StateError::Io { path: session, source })?;
+        let dir = RunDir { path, snapshot: self.root.join("orchestrator.json") };
         let current = self.root.join("current");
+        *self.made.borrow_mut() = Some(Made { dir: dir.clone(), before: fs::read(&current).ok() });
+        let session = dir.path.join("session.toml");
+        write_private(&session, session_text.as_bytes()).map_err(|source| StateError::Io { path: session, source })?;
         replace(&current, format!("{run}\n").as_bytes()).map_err(|source| StateError::Io { path: current, source })?;
-        Ok(Some(RunDir { path, snapshot: self.root.join("orchestrator.json") }))
+        Ok(Some(dir))
+    }
+
+    /// Takes back a run that came to nothing: the latest is the one before it.
+    fn withdraw(&self) -> io::Result<()> {
+        let Some(Made { dir, before }) = self.made.take().filter(|made| !made.dir.was_opened()) else { return Ok(()) };
+        // First, since it makes room on a full disk; what names a run that is not there means the newest.
+        fs::remove_dir_all(&dir.path)?;
+        let current = self.root.join("current");
+        before.map_or_else(|| fs::remove_file(&current), |text| replace(&current, &text))
     }
 
     /// The directory that all of this is in.
@@ -142,6 +165,9 @@ fn tries_against(holder: &str) -> u32 {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        if let Err(error) = self.withdraw() {
+            tracing::warn!(%error, "the directory of a run that came to nothing could not be removed");
+        }
         // An empty lock file names nobody; the lock itself goes with the descriptor.
         drop(self.lock.set_len(0));
     }
@@ -259,6 +285,14 @@ impl RunDir {
     #[must_use]
     pub fn attempt(&self, id: &AttemptId) -> PathBuf {
         self.path.join("agents").join(id.agent.as_str()).join(id.attempt.to_string())
+    }
+
+    /// Does the journal hold a record after its header?
+    fn was_opened(&self) -> bool {
+        File::open(self.journal()).is_ok_and(|file| {
+            let ends = BufReader::new(file).split(b'\n').map_while(Result::ok);
+            ends.take(2).filter(|line| !line.is_empty()).count() == 2
+        })
     }
 
     /// Does the journal end as one does that came to its end? A look at its last bytes only; what it says is
@@ -383,5 +417,25 @@ mod tests {
         assert_eq!(fs::read_to_string(run_dir.path().join("session.toml")).unwrap(), "[session]\n");
         assert_eq!(fs::read_to_string(hold.root().join("current")).unwrap(), "20260101T000000-0001\n");
         assert_eq!(fs::metadata(run_dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_run_that_was_never_opened_goes_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = state_root(dir.path());
+        let begin = |run: &str, journal: Option<&str>| {
+            let hold = Hold::take(dir.path(), "x").unwrap();
+            let made = hold.new_run(&RunId::new(run).unwrap(), "").unwrap().unwrap();
+            if let Some(text) = journal {
+                fs::write(made.journal(), text).unwrap();
+            }
+            drop(hold);
+            (made.path().exists(), fs::read_to_string(root.join("current")).ok())
+        };
+        assert_eq!(begin("20260101T000000-0001", None), (false, None));
+        let first = Some("20260101T000000-0002\n".to_owned());
+        assert_eq!(begin("20260101T000000-0002", Some("header\nopened\n")), (true, first.clone()));
+        assert_eq!(begin("20260101T000000-0003", None), (false, first.clone()));
+        assert_eq!(begin("20260101T000000-0004", Some("header\n")), (false, first));
     }
 }

@@ -26,6 +26,7 @@ mod real;
 mod register;
 mod resume;
 mod run;
+mod starts;
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 mod unread;

@@ -1,0 +1,35 @@
+//! Starts that come to nothing, and what they leave: no run.
+
+use crate::support::{Ended, TestRepo, run_dir};
+
+const SESSION: &str = "[[agent]]\nid = \"a\"\ncommand = [\"sh\", \"-c\", \"echo a > a\"]\nfiles = [\"a\"]\n";
+
+/// A start that fails when the run has a name already.
+fn fail(repo: &TestRepo) {
+    let session = repo.session(SESSION);
+    let mut command = repo.supervise();
+    command.arg("run").arg(session).env("TMPDIR", repo.tmp().join("nowhere"));
+    let ended = Ended::of(&command.output().unwrap()).expect(3);
+    assert!(ended.stderr.contains("temporary directory"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_run_before_it_the_latest() {
+    let repo = TestRepo::new();
+    fail(&repo);
+    let none = Ended::of(&repo.supervise().arg("status").output().unwrap());
+    assert!(none.stderr.contains("there has been no run"), "{none:?}");
+    repo.run(SESSION, &[]).expect(0);
+    let before = run_dir(&repo);
+    fail(&repo);
+    assert_eq!(run_dir(&repo), before);
+    let name = before.file_name().unwrap().to_str().unwrap();
+    assert_eq!(std::fs::read_dir(before.parent().unwrap()).unwrap().count(), 1);
+    for words in [&["status"][..], &["timeline"], &["runs", "list"]] {
+        let said = repo.ask(words);
+        assert!(said.contains(name) && !said.contains("UNREADABLE"), "{words:?}: {said}");
+    }
+    for words in [&["list"][..], &["diff"], &["logs", "a"], &["wait"]] {
+        repo.ask(words);
+    }
+}
