@@ -148,7 +148,7 @@ fn uncommitted_changes_are_never_written_over() {
     let elsewhere = repo.tmp().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, repo.path().join("new")).unwrap();
-    refuse("new/file");
+    refuse("nothing was changed: new");
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
@@ -256,4 +256,52 @@ fn kept_work_expires_when_a_run_starts() {
     assert_eq!(names, ["\"a\"/1", "\"bad\"/1", "\"bad\"/2"]);
     let told = repo.run(&scripted("c", "[\"c\"]", "true", ""), &[]).expect(0).stderr;
     assert!(!told.contains("salvage_days"), "{told}");
+}
+
+/// A repository in which work took a directory's place with a file, a file's with a directory and a link's with one.
+fn replaced() -> TestRepo {
+    let repo = TestRepo::with(&[("b/d/x", "1\n"), ("b/d/e/y", "1\n"), ("b/f", "f\n")]);
+    std::os::unix::fs::symlink("d", repo.path().join("b/l")).unwrap();
+    repo.git(&["add", "-A"]);
+    repo.git(&["commit", "-qm", "link"]);
+    let script =
+        "cd b; rm -r d; echo file > d; rm f l; mkdir f l new; echo 1 > f/x; echo 2 > l/y; echo 3 > new/z; exit 1";
+    repo.run(&scripted("b", "[\"b/\"]", script, ""), &[]).expect(1);
+    assert_eq!(repo.status(), "", "everything was put back");
+    repo
+}
+
+#[test]
+fn kept_work_changes_directories_for_files_and_files_for_directories() {
+    let repo = replaced();
+    fs::create_dir(repo.path().join("b/d/empty")).unwrap();
+    salvage(&repo, &["apply", "b"]).expect(0);
+    let files = ["b/d", "b/f/x", "b/l/y", "b/new/z"].map(|path| repo.read(path));
+    assert_eq!(files, ["file\n", "1\n", "2\n", "3\n"]);
+    let index = repo.git(&["ls-files"]);
+    assert_eq!(index, "b/d/e/y\nb/d/x\nb/f\nb/l\n", "the index is as it was");
+    repo.git(&["reset", "-q", "--hard"]);
+    repo.git(&["clean", "-qfd"]);
+
+    let refuse = |told: &str, not: &str| {
+        let before = tree(&repo);
+        let refused = salvage(&repo, &["apply", "b"]).expect(1).stderr;
+        assert!(refused.contains(told) && !refused.contains(not), "{refused}");
+        assert_eq!(tree(&repo), before);
+    };
+    // Somebody's own file in the directory that is to go, and one where a directory is to be.
+    repo.write("b/d/mine", "mine\n");
+    refuse("nothing was changed: b/d/mine", "does not apply");
+    fs::remove_file(repo.path().join("b/d/mine")).unwrap();
+    repo.write("b/new", "mine\n");
+    refuse("nothing was changed: b/new", "does not apply");
+    // The same once they are committed.
+    repo.git(&["add", "-A"]);
+    repo.git(&["commit", "-qm", "new"]);
+    refuse("b/new/z", "uncommitted");
+    repo.git(&["rm", "-q", "b/new"]);
+    repo.write("b/d/more", "more\n");
+    repo.git(&["add", "-A"]);
+    repo.git(&["commit", "-qm", "more"]);
+    refuse("b/d", "uncommitted");
 }

@@ -5,10 +5,6 @@
 //!
 //! Deliberately absent: merging (a person's `salvage apply` does that), and which paths are meant (`core`).
 
-use std::fs;
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-
 use crate::core::change::{Change, Entry, Mode, ObjectId};
 use crate::core::event::ReturnRefusal;
 use crate::core::path::RepoPath;
@@ -90,7 +86,7 @@ impl Repository {
         let stat = self.lstat(path)?;
         let failed = || GitError::io(format!("looking at `{path}`"));
         let directory = stat.is_some_and(|stat| stat.is_dir());
-        if nested || (directory && !self.goes_with(path, steps).map_err(failed())?) {
+        if nested || (directory && self.stays(path, steps).map_err(failed())?.is_some()) {
             return Ok(Standing::Occupied);
         }
         let disk = self.store_path(path, change.before.map(|entry| entry.mode))?;
@@ -106,26 +102,7 @@ impl Repository {
             Some(Some(item)) if item.stage == 0 => item.entry(),
             Some(_) => return Ok(Standing::Occupied),
         };
-        let free = disk == change.before && staged == now && !self.is_in_the_way(path, None, steps)?;
+        let free = disk == change.before && staged == now && self.in_the_way(path, None, steps)?.is_none();
         Ok(if free { Standing::Fits } else { Standing::Occupied })
-    }
-
-    /// Is there nothing in the directory but what the work removes?
-    fn goes_with(&self, directory: &RepoPath, steps: &[Step]) -> io::Result<bool> {
-        let removed = |path: &RepoPath| steps.iter().any(|(at, _, is)| at == path && is.is_none());
-        let mut open = vec![directory.clone()];
-        while let Some(directory) = open.pop() {
-            for entry in fs::read_dir(self.workspace().join(directory.as_path()))? {
-                let entry = entry?;
-                let name = [directory.as_bytes(), b"/", entry.file_name().as_bytes()].concat();
-                let Ok(path) = RepoPath::new(&name) else { return Ok(false) };
-                if entry.file_type()?.is_dir() {
-                    open.push(path);
-                } else if !removed(&path) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 }

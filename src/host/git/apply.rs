@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::core::change::{Entry, Mode, ObjectId};
@@ -51,6 +52,8 @@ enum Standing {
     Already,
     Dirty,
     Conflict,
+    /// This is where it, or a directory that leads to it, is to be.
+    InTheWay(RepoPath),
     Apply(Option<Entry>),
     Merge(Entry),
 }
@@ -81,6 +84,14 @@ impl Repository {
                 }
                 Standing::Conflict => {
                     conflicts.push(path);
+                    continue;
+                }
+                Standing::InTheWay(what) => {
+                    let committed = self.is_committed(&what, head.as_ref(), &index)?;
+                    let (list, path) = if committed { (&mut conflicts, path) } else { (&mut dirty, what) };
+                    if !list.contains(&path) {
+                        list.push(path);
+                    }
                     continue;
                 }
                 Standing::Apply(entry) => (&mut applied.changed, entry),
@@ -126,8 +137,11 @@ impl Repository {
         if disk == *is && !stat.is_some_and(|stat| stat.is_dir()) {
             return Ok(Standing::Already);
         }
-        if disk != now || staged != now || self.is_in_the_way(path, stat, steps)? {
+        if disk != now || staged != now {
             return Ok(Standing::Dirty);
+        }
+        if let Some(what) = self.in_the_way(path, stat, steps)? {
+            return Ok(Standing::InTheWay(what));
         }
         if now == *was {
             return Ok(Standing::Apply(*is));
@@ -144,19 +158,50 @@ impl Repository {
         self.root.lstat(path).map_err(GitError::io(format!("looking at `{path}`")))
     }
 
-    /// Is a directory where the path is to be, or on the way to it something that is none and will not be
-    /// removed?
-    pub(super) fn is_in_the_way(&self, path: &RepoPath, stat: Option<Stat>, steps: &[Step]) -> Result<bool, GitError> {
-        if stat.is_some_and(|stat| stat.is_dir()) {
-            return Ok(true);
+    /// Is it in the tree and in the index as HEAD has it?
+    fn is_committed(&self, path: &RepoPath, head: Option<&ObjectId>, index: &Index) -> Result<bool, GitError> {
+        let Some(entry) = Trees::new(&self.objects).entry(head, path)? else { return Ok(false) };
+        let staged = index.find(path.as_bytes()).and_then(|at| index.item(at)).and_then(|item| item.entry());
+        Ok(staged == Some(entry) && self.store_path(path, Some(entry.mode))? == Some(entry))
+    }
+
+    /// What will not be removed and is where the path is to be, beneath it, or on the way to it without being a
+    /// directory.
+    pub(super) fn in_the_way(
+        &self,
+        path: &RepoPath,
+        stat: Option<Stat>,
+        steps: &[Step],
+    ) -> Result<Option<RepoPath>, GitError> {
+        if stat.is_some_and(|stat| stat.is_dir())
+            && let Some(stays) = self.stays(path, steps).map_err(GitError::io(format!("looking at `{path}`")))?
+        {
+            return Ok(Some(stays));
         }
         for above in std::iter::successors(path.parent(), RepoPath::parent) {
-            let removed = || steps.iter().any(|(path, _, is)| *path == above && is.is_none());
-            if self.lstat(&above)?.is_some_and(|stat| !stat.is_dir()) && !removed() {
-                return Ok(true);
+            if self.lstat(&above)?.is_some_and(|stat| !stat.is_dir()) && !is_removed(&above, steps) {
+                return Ok(Some(above));
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// What is in the directory and is not removed.
+    pub(super) fn stays(&self, directory: &RepoPath, steps: &[Step]) -> io::Result<Option<RepoPath>> {
+        let mut open = vec![directory.clone()];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(self.workspace().join(directory.as_path()))? {
+                let entry = entry?;
+                let name = [directory.as_bytes(), b"/", entry.file_name().as_bytes()].concat();
+                let Ok(path) = RepoPath::new(&name) else { return Ok(Some(directory)) };
+                if entry.file_type()?.is_dir() {
+                    open.push(path);
+                } else if !is_removed(&path, steps) {
+                    return Ok(Some(path));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Both changes of a text; `None`: they meet, or it is no text.
@@ -208,6 +253,10 @@ impl Repository {
         git.run(&["update-index", "-z", "--index-info"], &input)?;
         git.run(&["checkout-index", "--all", "--force", "--quiet"], b"").map(drop)
     }
+}
+
+fn is_removed(path: &RepoPath, steps: &[Step]) -> bool {
+    steps.iter().any(|(at, _, is)| at == path && is.is_none())
 }
 
 /// A directory of ours for a moment.
