@@ -20,6 +20,7 @@ pub mod exit;
 pub mod grant;
 pub mod init;
 pub mod list;
+mod log;
 pub mod logs;
 pub mod look;
 pub mod man;
@@ -146,7 +147,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Invalid.into() } else { Exit::Success.into() };
         }
     };
-    log_to_stderr();
+    log::to_stderr();
     let result = match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.common),
         Verb::Resume(args) => resume::run(args, &cli.common),
@@ -214,15 +215,6 @@ fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
 fn looks_like_a_session(word: &str) -> bool {
     let verb = Cli::command().find_subcommand(word).is_some();
     !verb && (word.contains(['.', '/']) || std::path::Path::new(word).is_file())
-}
-
-/// Diagnostics for developers of supervise: off unless SUPERVISE_LOG asks for them.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SUPERVISE_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let started =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| relay::Through(&relay::STDERR)).try_init();
-    debug_assert!(started.is_ok(), "nobody else sets up logging");
 }
 
 /// How problems of a session are shown on standard error.

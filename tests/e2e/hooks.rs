@@ -161,3 +161,22 @@ fn a_terminal_is_rung_at_the_end_and_where_a_person_is_needed_unless_told_not_to
     assert!(!said.contains('\u{7}'), "{said:?}");
     assert!(!repo.run(&session, &[]).stderr.contains('\u{7}'), "nor in a pipe");
 }
+
+#[test]
+fn what_goes_wrong_beside_the_run_is_one_plain_line_each() {
+    let repo = TestRepo::new();
+    let session = format!("[hooks]\non_run_end = \"exit 3\"\n{}", sh("a", "echo x > a", ""));
+    let mut command = repo.supervise();
+    command.arg("run").arg(repo.session(&session)).env_remove("NO_COLOR").env("TERM", "xterm-256color");
+    command.env("GITHUB_STEP_SUMMARY", repo.tmp());
+    let said = Ended::of(&command.output().unwrap()).expect(0).stderr;
+    let told: Vec<&str> = said.lines().filter(|line| !line.starts_with(|c: char| c.is_ascii_digit())).collect();
+    let summary = "supervise: warning: the step summary cannot be written: it is not a file";
+    let mut expected = ["supervise: warning: hook on_run_end: failed with exit code 3 (hooks.log of the run)", summary];
+    expected.sort_unstable();
+    assert_eq!(told, expected, "{said:?}");
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+    // With its time and its module where that is asked for.
+    let said = Ended::of(&command.env("SUPERVISE_LOG", "warn").output().unwrap()).stderr;
+    assert!(said.contains("WARN supervise::host::hooks: hook on_run_end") && !said.contains('\u{1b}'), "{said:?}");
+}
