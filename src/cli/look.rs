@@ -20,6 +20,7 @@ use crate::host::state::RunDir;
 use crate::journal::Header;
 use crate::render::Setting;
 use crate::render::status::{Commands, Going};
+use crate::render::text::shell_word;
 use crate::session::problem::suggest;
 
 use super::progress::{palette_for, report_width};
@@ -124,7 +125,7 @@ impl SomeAgents {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum LookError {
     #[error(transparent)]
-    #[diagnostic(help("run it inside a git repository, or name one with -C DIR; `git init` makes one"))]
+    #[diagnostic(help("{}", repository_help(.0)))]
     Repository(GitError),
     #[error(transparent)]
     #[diagnostic(help("{}", no_run_help(.0)))]
@@ -147,6 +148,21 @@ pub enum LookError {
     #[error(transparent)]
     #[diagnostic(help("{}", ask_help(.0)))]
     Ask(AskError),
+}
+
+/// What helps where there is no repository that can be used.
+pub(super) fn repository_help(error: &GitError) -> String {
+    match error {
+        GitError::Bare { .. } => {
+            "`git worktree add DIR` makes a working tree of it: run it there, or name it with -C DIR"
+        }
+        GitError::NotOurs { dir } => {
+            let dir = shell_word(&dir.to_string_lossy());
+            return format!("if you trust who it belongs to: `git config --global --add safe.directory {dir}`");
+        }
+        _ => "run it inside a git repository, or name one with -C DIR; `git init` makes one",
+    }
+    .to_owned()
 }
 
 /// Only the latest run can be taken up.

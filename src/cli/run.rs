@@ -102,7 +102,7 @@ pub struct Done {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum RunError {
     #[error(transparent)]
-    #[diagnostic(help("run it inside a git repository, or name one with -C DIR; `git init` makes one"))]
+    #[diagnostic(help("{}", look::repository_help(.0)))]
     Repository(GitError),
     #[error(transparent)]
     #[diagnostic(help("wait for it to end, or end it with `supervise stop --all`; a lock file alone holds nothing"))]

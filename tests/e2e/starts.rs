@@ -33,3 +33,24 @@ fn a_start_that_fails_leaves_the_run_before_it_the_latest() {
         repo.ask(words);
     }
 }
+
+#[test]
+fn a_repository_that_cannot_be_used_has_help_of_its_own() {
+    let bare = TestRepo::new();
+    bare.git(&["config", "core.bare", "true"]);
+    let mut repositories = vec![(bare, "is bare", "git worktree add DIR")];
+    if nix::unistd::geteuid().is_root() {
+        let other = TestRepo::for_each_user(&[("a", "")]).pop().unwrap();
+        repositories.push((other, "belongs to another user", "git config --global --add safe.directory /"));
+    }
+    for (repo, what, help) in repositories {
+        for words in [&["status"][..], &["run", "-"]] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_supervise"));
+            command.args(words).current_dir(repo.path()).env("HOME", repo.tmp()).env("GIT_CONFIG_GLOBAL", "/dev/null");
+            command.env("NO_COLOR", "1").stdin(std::process::Stdio::null());
+            let said = Ended::of(&command.output().unwrap()).expect(3).stderr;
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains(what) && said.contains(help) && !said.contains("git init"), "{said}");
+        }
+    }
+}

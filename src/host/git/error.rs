@@ -15,6 +15,8 @@ pub enum GitError {
     NotARepository { dir: PathBuf },
     #[error("the repository `{}` is bare: it has no working tree", dir.display())]
     Bare { dir: PathBuf },
+    #[error("the repository `{}` belongs to another user, so git does not use it", dir.display())]
+    NotOurs { dir: PathBuf },
     #[error("git does not know who commits: set user.name and user.email")]
     NoIdentity,
     #[error("{what}: {source}")]

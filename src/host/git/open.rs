@@ -103,6 +103,11 @@ impl Repository {
             if why.code() == git2::ErrorCode::NotFound {
                 return Err(GitError::NotARepository { dir: dir.to_owned() });
             }
+            if why.code() == git2::ErrorCode::Owner {
+                // "repository path '/a/b/' is not owned by current user"
+                let named = why.message().split('\'').nth(1).map(|path| Path::new(path).components().collect());
+                return Err(GitError::NotOurs { dir: named.unwrap_or_else(|| dir.to_owned()) });
+            }
             return Err(GitError::Libgit2 {
                 what: "opening the repository".to_owned(),
                 source: git2::Error::new(why.code(), why.class(), why.message()),
