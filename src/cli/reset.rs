@@ -7,6 +7,7 @@ use super::manner::Manner;
 use super::resume::{Then, prepare};
 use super::run::{print, supervise};
 use super::{Common, Exit, Failure, RunFormat, look};
+use crate::host::past::NoRun;
 use crate::render::json;
 use crate::render::json::pretty;
 
@@ -29,7 +30,10 @@ Exit codes: 0 where nothing is left to clear; 3 where it could not be done.";
 
 pub fn run(args: &ResetArgs, common: &Common) -> Result<Exit, Failure> {
     let latest = RunArg::default();
-    let look = Look::at(common, &latest).map_err(LookError::fail)?;
+    let look = match Look::at(common, &latest) {
+        Err(LookError::Run(NoRun::None)) => return Ok(never(args)),
+        look => look.map_err(LookError::fail)?,
+    };
     if look.runs.goes_on(&look.run) {
         return Err(LookError::GoesOn { run: look.run }.fail());
     }
@@ -41,6 +45,16 @@ pub fn run(args: &ResetArgs, common: &Common) -> Result<Exit, Failure> {
     let done = supervise(prepare(&latest, common, Then::Close)?, &manner)?;
     print(&done, args.format);
     Ok(Exit::Success)
+}
+
+/// There has been nothing that could be cleared.
+fn never(args: &ResetArgs) -> Exit {
+    match args.format {
+        RunFormat::Human => look::print("there is nothing to clear: there has been no run in this repository yet\n"),
+        RunFormat::Json => look::print("null\n"),
+        RunFormat::Jsonl => true,
+    };
+    Exit::Success
 }
 
 /// There is nothing to clear: says so, or how the run ended.

@@ -35,6 +35,14 @@ fn a_start_that_fails_leaves_the_run_before_it_the_latest() {
 }
 
 #[test]
+fn where_nothing_was_ever_run_there_is_nothing_to_clear() {
+    let repo = TestRepo::new();
+    assert!(repo.ask(&["reset"]).contains("nothing to clear"));
+    assert_eq!(repo.ask(&["reset", "--format", "json"]), "null\n");
+    assert!(!repo.path().join(".git/supervise").exists());
+}
+
+#[test]
 fn a_repository_that_cannot_be_used_has_help_of_its_own() {
     let bare = TestRepo::new();
     bare.git(&["config", "core.bare", "true"]);
