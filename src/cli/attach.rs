@@ -44,6 +44,9 @@ enum AttachError {
 pub fn run(args: &AttachArgs, common: &Common) -> Result<Exit, Failure> {
     let look = Look::at(common, &args.run).map_err(LookError::fail)?;
     if !look.runs.goes_on(&look.run) {
+        if !look.dir.seems_ended() {
+            return Err(look.cut_off().fail());
+        }
         return Err(Failure::new(Exit::Unusable, AttachError::Over { run: look.run }));
     }
     match show(&look, args.format).map_err(LookError::fail)? {

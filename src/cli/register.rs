@@ -91,6 +91,11 @@ enum RegisterError {
         "`--into {DEFAULT_SESSION}` adds it to a session file, for the next run; `supervise init` writes one"
     ))]
     NoRun,
+    #[error("no run goes on that it could join: run {run} was cut off")]
+    #[diagnostic(help(
+        "`supervise resume` goes on with it, and then it can join; `--into {DEFAULT_SESSION}` adds it to a session file"
+    ))]
+    CutOff { run: RunId },
     #[error("`{id}` cannot join run {run}: {}", printable(&.rejection.text))]
     #[diagnostic(help("{}", help(.rejection.kind)))]
     Refused { id: String, run: RunId, rejection: Rejection },
@@ -171,6 +176,9 @@ fn by_option(mut errors: SessionErrors, args: &RegisterArgs, from: usize) -> Ses
 fn into_run(args: &RegisterArgs, agent: NewAgent, common: &Common) -> Result<Exit, Failure> {
     let look = match Look::at(common, &RunArg::default()) {
         Ok(look) if look.runs.goes_on(&look.run) => look,
+        Ok(look) if !look.dir.seems_ended() => {
+            return Err(Failure::new(Exit::Invalid, RegisterError::CutOff { run: look.run }));
+        }
         Ok(_) | Err(LookError::Run(NoRun::None)) => return Err(Failure::new(Exit::Invalid, RegisterError::NoRun)),
         Err(error) => return Err(error.fail()),
     };

@@ -141,7 +141,7 @@ fn waiting_for_what_is_over_or_cut_off_ends() {
     }
     supervise(&repo, &["wait"]).expect(3);
     let over = supervise(&repo, &["attach"]).expect(3);
-    assert!(over.stderr.contains("nothing to attach to"), "{}", over.stderr);
+    assert!(over.stderr.contains("cut off: its supervisor is gone"), "{}", over.stderr);
     repo.assert_no_survivors();
     // Taken up again, it has an end after all.
     go(&repo);

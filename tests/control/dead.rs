@@ -31,11 +31,16 @@ fn a_run_whose_supervisor_was_killed_is_shown_as_it_was_left() {
     assert_eq!(supervise(&repo, &["timeline"]).expect(0).stdout, told.stdout);
 
     // That nothing more comes is known at once, however long a live run may be silent.
-    for (words, code) in [(&["timeline", "-f"][..], 0), (&["wait"], 3), (&["wait", "a", "--timeout", "1ms"], 3)] {
+    for (words, code) in
+        [(&["timeline", "-f"][..], 0), (&["wait"], 3), (&["wait", "a", "--timeout", "1ms"], 3), (&["attach"], 3)]
+    {
         let begun = repo.supervise().args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let ended = finish(begun, Duration::from_secs(4)).expect(code);
         assert_eq!(ended.stderr.contains("was cut off"), code == 3, "{words:?}: {}", ended.stderr);
     }
+
+    let late = supervise(&repo, &["register", "--name", "late", "--files", "l", "--", "true"]).expect(2).stderr;
+    assert!(late.contains("was cut off") && late.contains("`supervise resume`"), "{late}");
 
     // A record that was being written is left out, and nothing is repaired by looking.
     let journal = run_dir(&repo).join("journal.jsonl");
