@@ -183,7 +183,7 @@ fn no_run_help(error: &NoRun) -> String {
     }
 }
 
-fn past_help(error: &PastError) -> String {
+pub(super) fn past_help(error: &PastError) -> String {
     match error {
         PastError::Journal(error) => error.help().to_owned(),
         PastError::NoPlan { .. } => "`supervise timeline` needs none and tells what happened".to_owned(),

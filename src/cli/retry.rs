@@ -10,7 +10,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use super::look::{LookError, RunArg};
+use super::look::{LookError, RunArg, past_help};
 use super::manner::MannerArgs;
 use super::resume::find;
 use super::run::{Request, execute, look_at};
@@ -69,7 +69,7 @@ Exit codes: those of `supervise run`; 4 where every agent completed.";
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum CannotRetry {
     #[error(transparent)]
-    #[diagnostic(help("`supervise timeline` tells what the journal holds"))]
+    #[diagnostic(help("{}", past_help(.0)))]
     Past(PastError),
     #[error("run {run} has not come to its end")]
     #[diagnostic(help("`supervise resume` goes on with it"))]

@@ -56,9 +56,10 @@ fn a_run_whose_supervisor_was_killed_is_shown_as_it_was_left() {
     let at = damaged.len() / 2;
     damaged[at] ^= 1;
     fs::write(&journal, damaged).unwrap();
-    for verb in ["status", "timeline"] {
+    for verb in ["status", "timeline", "retry"] {
         let refused = supervise(&repo, &[verb]).expect(3);
         assert!(refused.stderr.contains("checksum is wrong"), "{verb}: {}", refused.stderr);
+        assert!(!refused.stderr.contains("`supervise timeline`"), "it says no more: {}", refused.stderr);
     }
 }
 
