@@ -109,8 +109,10 @@ impl Evidence<'_> {
         }
     }
 
+    /// What it was let write with a warning is none of it, even where its claim matches by chance (what git ignores).
     fn owns(&self, path: &RepoPath) -> bool {
-        self.claim.exclusive_matches(path) || self.locked.contains(path)
+        let warned = || self.admitted.get(path) == Some(&Admission::Warned);
+        self.locked.contains(path) || (self.claim.exclusive_matches(path) && !warned())
     }
 
     fn inferred(&self, path: &RepoPath, outside: bool) -> (Attribution, Fate) {
@@ -162,14 +164,18 @@ mod tests {
     /// The one change, judged; `seen`: with the gate, which saw it or not; `outside`: written by others.
     fn judged(text: &str, seen: Option<bool>, outside: bool, policy: (OnUndeclared, OnOutsideEdit)) -> Option<Write> {
         let mine = Claim {
-            exclusive: patterns(&["mine", "dirty", "denied"]),
+            exclusive: patterns(&["mine", "dirty", "denied", "by-chance"]),
             late: patterns(&["late", "contested", "taken"]),
             shared: patterns(&["read"]),
             deny: patterns(&["denied"]),
         };
         let other = Claim { late: patterns(&["contested"]), exclusive: patterns(&["theirs"]), ..Claim::default() };
         let wrote = seen.map(|seen| if seen { BTreeSet::from([path(text)]) } else { BTreeSet::new() });
-        let admitted = BTreeMap::from([(path("beside"), Admission::Provisional), (path("warned"), Admission::Warned)]);
+        let admitted = BTreeMap::from([
+            (path("beside"), Admission::Provisional),
+            (path("warned"), Admission::Warned),
+            (path("by-chance"), Admission::Warned),
+        ]);
         let evidence = Evidence {
             claim: &mine,
             others: &[&other],
@@ -217,6 +223,7 @@ mod tests {
         check("dirty", yes, false, (Attribution::Certain, Fate::SalvageOnly));
         check("beside", yes, false, (Attribution::Certain, Fate::SalvageOnly));
         check("warned", yes, false, (Attribution::Certain, Fate::Leave));
+        check("by-chance", yes, false, (Attribution::Certain, Fate::Leave));
         check("elsewhere", yes, false, (Attribution::Certain, Fate::Leave));
         assert_eq!(judged("elsewhere", Some(false), false, Default::default()), None);
         check("mine", yes, true, (Attribution::Certain, Fate::Mixed));

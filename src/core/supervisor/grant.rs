@@ -12,7 +12,7 @@ use crate::core::ids::AgentId;
 use crate::core::moment::Moment;
 use crate::core::path::RepoPath;
 use crate::core::queue::Seat;
-use crate::core::record::Fact;
+use crate::core::record::{Admission, Fact};
 use crate::core::steer::{GrantRefusal, Granting};
 
 impl Supervisor {
@@ -71,6 +71,8 @@ impl Supervisor {
         }
         self.join_if_ready(seat);
     }
+            // What it was let write with a warning is its own now.
+            live.admitted.retain(|path, how| *how != Admission::Warned || !pattern.matches(path));
 
     /// What the agent's present attempt began with: what its processes may write unasked.
     #[must_use]

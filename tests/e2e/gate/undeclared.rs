@@ -97,6 +97,24 @@ fn warn_allows_reports_and_does_not_commit() {
     }
 }
 
+/// An ignored file that a claim matches by chance only, and that was there before.
+#[test]
+fn what_is_ignored_and_allowed_with_a_warning_is_left_in_the_tree() {
+    for repo in TestRepo::for_each_user(FILES) {
+        repo.write("src/x.log", "old\n");
+        let script = "echo n > src/n; echo new > src/x.log";
+        let ended = run(&repo, "", &[agent("a", &["src/**"], script, "on_undeclared = \"warn\"")]).expect(0);
+        let agent = ended.agent("a");
+        let paths = ["warned", "in_tree", "writes"].map(|list| agent[list].clone());
+        assert_eq!(paths, [names(&["src/x.log"]), names(&["src/x.log"]), names(&["src/n"])]);
+        assert_eq!(
+            (repo.files_of("feat(a): a"), repo.read("src/x.log")),
+            (vec!["src/n".to_owned()], "new\n".to_owned())
+        );
+        assert!(ended.stderr.contains("; 1 file: git show"), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn claim_locks_what_is_free_and_commits_it() {
     for repo in TestRepo::for_each_user(FILES) {
