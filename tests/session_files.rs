@@ -568,3 +568,27 @@ fn codes_are_stable_words() {
     let codes: BTreeSet<&str> = errors.problems.iter().map(|p| p.code).collect();
     assert!(codes.iter().all(|c| c.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())));
 }
+
+/// The codes and texts of what is doubtful.
+fn doubts(text: &str) -> Vec<String> {
+    good(text).warnings.iter().map(|w| format!("{}: {}", w.code, w.message)).collect()
+}
+
+#[test]
+fn patterns_that_match_nothing_are_all_counted() {
+    let each = |n: usize| {
+        let values: Vec<String> = (0..n).map(|at| format!("\"v{at}\"")).collect();
+        format!(
+            "[[agent]]\nid = \"{{{{v}}}}\"\ncommand = [\"x\"]\nfiles = [\"{{{{v}}}}/\"]\neach = {{ v = [{}] }}\n",
+            values.join(", ")
+        )
+    };
+    let first = "unmatched_pattern: `v0/` matches nothing in the workspace yet";
+    let more = |text: &str| format!("unmatched_patterns: {text} nothing in the workspace yet");
+    assert_eq!(doubts(&each(1)), [first]);
+    assert_eq!(doubts(&each(2)), [first.to_owned(), more("1 more pattern matches")]);
+    assert_eq!(doubts(&each(12)), [first.to_owned(), more("11 more patterns match")]);
+    let own = |at| format!("[[agent]]\nid = \"a{at}\"\ncommand = [\"x\"]\nfiles = [\"v{at}/\"]\n");
+    let told = doubts(&(0..12).map(own).collect::<Vec<_>>().concat());
+    assert_eq!((told.len(), told.last()), (11, Some(&more("2 more patterns match"))));
+}

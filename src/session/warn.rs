@@ -27,7 +27,7 @@ const MAX_WARNINGS: usize = 10;
 pub(super) fn unmatched(members: &[Member<'_>], agents: &[AgentPlan], workspace: &Path, problems: &mut Problems) {
     let mut look = Look { workspace, entries: MAX_ENTRIES };
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut missing = 0;
+    let (mut told, mut more) = (BTreeSet::new(), 0);
     let mut last: Option<Span> = None;
     let patterns = agents.iter().flat_map(|a| {
         let claim = &a.claim;
@@ -40,17 +40,19 @@ pub(super) fn unmatched(members: &[Member<'_>], agents: &[AgentPlan], workspace:
         let member = members.get(agent.rank.position as usize);
         let Some(member) = member.filter(|m| m.id == agent.id) else { continue };
         let span = place(member, pattern.as_str());
-        missing += 1;
-        if missing <= MAX_WARNINGS {
+        // Agents of one section (`each`) have one place for theirs.
+        if told.len() < MAX_WARNINGS && told.insert((span.start, span.end)) {
             let message = format!("`{}` matches nothing in the workspace yet", shorten(pattern.as_str()));
             let help = "right for files that the agent is to make; else look for a typing mistake";
             problems.warning("unmatched_pattern", &span, message, Some(help.into()));
         } else {
+            more += 1;
             last = Some(span);
         }
     }
     if let Some(span) = last {
-        let message = format!("{} more patterns match nothing in the workspace yet", missing - MAX_WARNINGS);
+        let patterns = if more == 1 { "pattern matches" } else { "patterns match" };
+        let message = format!("{more} more {patterns} nothing in the workspace yet");
         problems.warning("unmatched_patterns", &span, message, None);
     }
 }
