@@ -310,6 +310,8 @@ pub enum DenialReason {
 pub enum BusyReason {
     /// Another running agent holds the path at this moment.
     Held { by: AgentId },
+    /// Another running agent has it in its `reads`, and does not write it.
+    Read { by: AgentId },
     /// Somebody else changed it since the attempt last looked.
     Stale,
 }

@@ -75,6 +75,10 @@ enum BusyReasonForm {
         #[serde(with = "via")]
         by: AgentId,
     },
+    Read {
+        #[serde(with = "via")]
+        by: AgentId,
+    },
     Stale,
 }
 

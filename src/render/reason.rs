@@ -353,6 +353,7 @@ pub fn denial_text(why: &DenialReason) -> String {
 pub fn busy_text(why: &BusyReason) -> String {
     match why {
         BusyReason::Held { by } => format!("{by} is writing it at this moment; read it again, then retry"),
+        BusyReason::Read { by } => format!("{by} has it in `reads`, so it may not change while {by} runs; retry then"),
         BusyReason::Stale => "it changed since it was read; read it again, then retry".to_owned(),
     }
 }

@@ -295,6 +295,7 @@ pub(crate) fn one_of_each_added() -> Vec<Record> {
         touched(Touch::Alias),
         touched(Touch::Change),
         Fact::Busied { id: id(), path: at(), why: BusyReason::Held { by: with() } },
+        Fact::Busied { id: id(), path: at(), why: BusyReason::Read { by: with() } },
         Fact::Busied { id: id(), path: at(), why: BusyReason::Stale },
         Fact::Locked { id: id(), path: at(), how: Lockings::Late },
         Fact::Locked { id: id(), path: at(), how: Lockings::Claimed },

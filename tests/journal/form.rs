@@ -24,6 +24,7 @@ fn words_that_were_added_are_written_like_this() {
     check(9, r#""path":{"other":"/etc/�"}"#);
     check(1, r#""why":{"kind":"conflict","conflict":3,"holder":"docs.api"}"#);
     check(1, r#""why":{"kind":"held","by":"docs.api"}"#);
+    check(1, r#""why":{"kind":"read","by":"docs.api"}"#);
     check(1, r#""why":{"kind":"stale"}"#);
     check(1, r#""how":"claimed""#);
     check(1, r#""how":"provisional""#);

@@ -174,6 +174,7 @@ fn gate_story() -> Story {
         }),
         Fact::Wrote { id: holder.clone(), paths: vec![hops(), path("b")] },
         Fact::Busied { id: writer.clone(), path: hops(), why: BusyReason::Held { by: agent("agent-1") } },
+        Fact::Busied { id: writer.clone(), path: hops(), why: BusyReason::Read { by: agent("agent-1") } },
         Fact::Busied { id: writer.clone(), path: hops(), why: BusyReason::Stale },
         Fact::Locked { id: writer.clone(), path: hops(), how: Lockings::Late },
         Fact::Locked { id: writer.clone(), path: hops(), how: Lockings::Claimed },

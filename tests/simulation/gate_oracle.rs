@@ -224,7 +224,7 @@ impl Gate {
                 living.busy.insert(path.clone());
                 match why {
                     BusyReason::Stale => drop(living.looked.insert(path.clone(), at)),
-                    BusyReason::Held { by } => {
+                    BusyReason::Held { by } | BusyReason::Read { by } => {
                         assert!(self.living.contains_key(by), "who_holds_a_path_lives: {id} {path} {by}");
                     }
                 }

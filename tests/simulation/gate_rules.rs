@@ -8,7 +8,7 @@ use supervise::core::conflict::{Resolution, Wish};
 use supervise::core::event::Event;
 use supervise::core::ids::AgentId;
 use supervise::core::lifecycle::State;
-use supervise::core::reason::EndReason;
+use supervise::core::reason::{BusyReason, EndReason};
 use supervise::core::record::{Fact, Record};
 use supervise::core::view::Why;
 
@@ -661,4 +661,20 @@ fn a_directory_on_the_way_to_a_claim_may_be_made() {
             "10 phase 0 fails",
         ],
     );
+}
+
+#[test]
+fn who_only_reads_a_path_is_said_to_read_it() {
+    let why = |other: Agent| {
+        let late = agent("late").files(&["g"]).late(&["f"]).calls(&[write(2, "f")]);
+        let world = World::new(scenario([other.takes(20), late]).gated()).run();
+        let busied = world.log.iter().filter_map(|record| match &record.fact {
+            Fact::Busied { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        busied.collect::<Vec<_>>()
+    };
+    assert_eq!(why(agent("reader").reads(&["f"])), [BusyReason::Read { by: id("reader") }]);
+    let writer = agent("writer").files(&["h"]).late(&["f"]).calls(&[write(1, "f")]);
+    assert_eq!(why(writer), [BusyReason::Held { by: id("writer") }]);
 }

@@ -105,9 +105,7 @@ impl Supervisor {
                 reply.look_again.push(path.clone());
                 Self::busied(case, path, BusyReason::Stale, step)
             }
-            Verdict::Held(by) => {
-                Self::busied(case, path, BusyReason::Held { by: self.agent_plan(by).id.clone() }, step)
-            }
+            Verdict::Held(by) => Self::busied(case, path, self.held(by, path), step),
             Verdict::Conflict { holder, lock, pattern } => {
                 let from = step.effects.len();
                 let conflict = self.contest(case, path, holder, lock, pattern, false, step);
@@ -210,6 +208,16 @@ impl Supervisor {
         if !self.is_stale(case.seat, case.live, path) {
             reply.grants.push(Grant::Path(path.clone()));
         }
+    }
+
+    /// What another has it for.
+    fn held(&self, other: Seat, path: &RepoPath) -> BusyReason {
+        let plan = self.agent_plan(other);
+        let locked = self.agents[other].live().is_some_and(|live| live.locked.contains(path));
+        let writes = locked || plan.claim.exclusive_matches(path);
+        let reads = plan.claim.shared.iter().any(|pattern| pattern.matches(path));
+        let by = plan.id.clone();
+        if reads && !writes { BusyReason::Read { by } } else { BusyReason::Held { by } }
     }
 
     fn busied(case: Case<'_>, path: &RepoPath, why: BusyReason, step: &mut Step) -> Answer {
