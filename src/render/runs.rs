@@ -194,7 +194,8 @@ impl Pruned {
         }
         let all: u64 = self.removed.iter().map(|run| run.bytes).sum();
         lines.push(match self.removed.len() {
-            0 => "no run is old enough to be removed".to_owned(),
+            0 if self.held_back.is_empty() => "no run is old enough to be removed".to_owned(),
+            0 => format!("{verb} no run"),
             count => format!("{verb} {}, {}", plural(count, "run", "runs"), size(all)),
         });
         if !self.held_back.is_empty() {

@@ -89,6 +89,7 @@ fn old_runs_are_removed_but_for_the_newest_and_those_with_work() {
     fs::create_dir_all(left.join("agents")).unwrap();
     let human = runs(&repo, &["prune", "--older-than", "0s"]).expect(0).stdout;
     assert!(human.contains("1 attempt's work is in it") && human.contains("`--salvage` lets it go too"), "{human}");
+    assert!(human.contains("removed no run") && !human.contains("old enough"), "{human}");
     assert!(!left.exists());
     assert_eq!(names(&prune(&["--older-than", "0s", "--salvage"])["removed"]), [&all[1]]);
     assert_eq!(names(&Value::from(list(&repo))), [&all[3]], "the newest stays");
