@@ -592,3 +592,15 @@ fn patterns_that_match_nothing_are_all_counted() {
     let told = doubts(&(0..12).map(own).collect::<Vec<_>>().concat());
     assert_eq!((told.len(), told.last()), (11, Some(&more("2 more patterns match"))));
 }
+
+#[test]
+fn what_is_gits_own_is_no_claim() {
+    let claims = "[[agent]]\nid = \"a\"\ncommand = [\"x\"]\nfiles = [\".git/hooks/\", \"src/\"]\nlate = [\"packages/*/x\", \"src/.git\"]\n\
+                  deny = [\".git/\"]\n";
+    let told = doubts(claims);
+    let told: Vec<&str> = told.iter().filter_map(|told| told.strip_prefix("denied_pattern: ")).collect();
+    assert_eq!(
+        told,
+        ["`.git/hooks/` is git's own: no agent may write there", "`src/.git` is git's own: no agent may write there"]
+    );
+}

@@ -114,6 +114,8 @@ pub enum GrantRefusal {
     Ending(AgentId),
     #[error("{0} may write that already")]
     Known(AgentId),
+    #[error("it is git's own, where no agent may write")]
+    Git,
     #[error("{by} has a lock on some of it")]
     Locked { by: AgentId },
     #[error("processes of {by} could not be ended, and {by} has a lock on some of it")]

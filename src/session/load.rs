@@ -159,6 +159,7 @@ fn assemble(
     }
     if !problems.has_errors() {
         warn::unmatched(&members, &agents, workspace, problems);
+        warn::denied(&members, &agents, problems);
     }
     let s = &manifest.session;
     let limit = |(name, runner): (&String, &Runner)| Some((RunnerName::new(name), runner.max_concurrent?));

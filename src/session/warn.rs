@@ -1,4 +1,4 @@
-//! What is not wrong but doubtful: patterns that match nothing yet.
+//! What is not wrong but doubtful: patterns that match nothing yet, or nothing that an agent could write.
 //!
 //! Invariant: looking at the workspace is bounded, and giving up is silent: a warning is only given
 //! for what was seen.
@@ -54,6 +54,20 @@ pub(super) fn unmatched(members: &[Member<'_>], agents: &[AgentPlan], workspace:
         let patterns = if more == 1 { "pattern matches" } else { "patterns match" };
         let message = format!("{more} more {patterns} nothing in the workspace yet");
         problems.warning("unmatched_patterns", &span, message, None);
+    }
+}
+
+/// Warns of claims of which nothing can be written.
+pub(super) fn denied(members: &[Member<'_>], agents: &[AgentPlan], problems: &mut Problems) {
+    for agent in agents {
+        let member = members.get(agent.rank.position as usize);
+        let Some(member) = member.filter(|m| m.id == agent.id) else { continue };
+        let claim = &agent.claim;
+        for pattern in claim.exclusive.iter().chain(&claim.late).filter(|pattern| pattern.is_gits()) {
+            let message = format!("`{}` is git's own: no agent may write there", shorten(pattern.as_str()));
+            let help = "take it out; who commits is the supervisor alone";
+            problems.warning("denied_pattern", &place(member, pattern.as_str()), message, Some(help.into()));
+        }
     }
 }
 

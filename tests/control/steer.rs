@@ -222,6 +222,8 @@ fn a_running_agent_is_granted_more() {
     }
     let taken = supervise(&repo, &["grant", "api", "docs/x"]).expect(2);
     assert!(taken.stderr.contains("docs has a lock on some of it"), "{}", taken.stderr);
+    let gits = supervise(&repo, &["grant", "api", ".git/hooks/y"]).expect(2);
+    assert!(gits.stderr.contains("it is git's own, where no agent may write"), "{}", gits.stderr);
     let wrong = supervise(&repo, &["grant", "api", "../x"]).expect(2);
     assert!(wrong.stderr.contains("is no pattern"), "{}", wrong.stderr);
     assert_eq!(wrong.stderr.matches("`..`").count(), 1, "{}", wrong.stderr);

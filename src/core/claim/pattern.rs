@@ -152,6 +152,13 @@ impl Pattern {
         RepoPath::new(&prefix[..cut]).ok()
     }
 
+    /// Does all that it matches lie in a directory of git's?
+    #[must_use]
+    pub fn is_gits(&self) -> bool {
+        let prefix = self.literal_prefix();
+        prefix.is_some_and(|prefix| prefix.as_bytes().split(|b| *b == b'/').any(|part| part == b".git"))
+    }
+
     /// The path that a pattern without wildcards names, if it stands for everything under it, too.
     #[must_use]
     pub fn literal_path(&self) -> Option<RepoPath> {

@@ -22,6 +22,9 @@ impl Supervisor {
         if self.agent_plan(seat).claim.exclusive.contains(pattern) {
             return Err(GrantRefusal::Known(agent.clone()));
         }
+        if pattern.is_gits() {
+            return Err(GrantRefusal::Git);
+        }
         let granting = match &self.agents[seat].lifecycle {
             Lifecycle::Ended { .. } => return Err(GrantRefusal::Ended(agent.clone())),
             Lifecycle::Live(live) if !is_to_go_on(live) => return Err(GrantRefusal::Ending(agent.clone())),
@@ -68,11 +71,11 @@ impl Supervisor {
         self.queue.stand_alone(seat);
         if let Lifecycle::Live(live) = &mut self.agents[seat].lifecycle {
             live.granted.push(pattern.clone());
+            // What it was let write with a warning is its own now.
+            live.admitted.retain(|path, how| *how != Admission::Warned || !pattern.matches(path));
         }
         self.join_if_ready(seat);
     }
-            // What it was let write with a warning is its own now.
-            live.admitted.retain(|path, how| *how != Admission::Warned || !pattern.matches(path));
 
     /// What the agent's present attempt began with: what its processes may write unasked.
     #[must_use]
