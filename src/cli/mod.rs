@@ -47,6 +47,7 @@ pub mod stop;
 mod suggest;
 pub mod terminal;
 pub mod timeline;
+mod tmp;
 pub mod wait;
 
 pub use exit::{Exit, Failure, What};

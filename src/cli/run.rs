@@ -33,6 +33,7 @@ use super::manner::{Manner, MannerArgs, hooks_of};
 use super::progress::{palette_for, report_width};
 use super::resume::refuse_unfinished;
 use super::select::{DEFAULT_SESSION, SelectArgs, origin};
+use super::tmp::SharedTmp;
 use super::{Common, Exit, Failure, RunFormat, rehearse};
 use crate::render::json::pretty;
 
@@ -277,9 +278,12 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
     if facts.identity.is_none() {
         return Err(unusable(RunError::NoIdentity));
     }
+    if earlier.is_some() {
+        SharedTmp::remove_earlier(&run);
+    }
     let shared_tmp = SharedTmp::make(&run).map_err(unusable)?;
     let cgroups = cgroup::probe().ok();
-    let gate = if manner.gate { Some(gate::probe(Path::new(process::OWN_BINARY), &shared_tmp.path)) } else { None };
+    let gate = if manner.gate { Some(gate::probe(Path::new(process::OWN_BINARY), shared_tmp.path())) } else { None };
     let layers = Layers { gate: matches!(gate, Some(Ok(_))), watch: false, cgroup: cgroups.is_some() };
     let mut notes = notes(&session, &facts, gate.as_ref());
     if earlier.is_none() {
@@ -309,7 +313,7 @@ pub(super) fn supervise(prepared: Prepared, manner: &Manner) -> Result<Done, Fai
         clock,
         layers,
         environment: std::env::vars_os().collect(),
-        shared_tmp: shared_tmp.path.clone(),
+        shared_tmp: shared_tmp.path().to_owned(),
         cgroups,
         control: control_socket(&hold),
         cookies,
@@ -466,26 +470,4 @@ fn new_run(hold: &Hold, clock: &Clock, session: &Session) -> Result<(RunId, RunD
         }
     }
     Err(StateError::Io { path: hold.root().to_owned(), source: std::io::ErrorKind::AlreadyExists.into() })
-}
-
-/// The run's temporary directory; goes with it.
-struct SharedTmp {
-    path: PathBuf,
-}
-
-impl SharedTmp {
-    fn make(run: &RunId) -> Result<Self, RunError> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let path = std::env::temp_dir().join(format!("supervise-{run}-{}", std::process::id()));
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|source| RunError::Tmp { path: path.clone(), source })?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for SharedTmp {
-    fn drop(&mut self) {
-        // What cannot be removed is in a temporary directory, where the system looks after it.
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }

@@ -248,9 +248,24 @@ fn two_cannot_take_it_up_and_without_a_run_there_is_nothing() {
 fn a_dead_run_can_be_cleared() {
     let repo = three();
     killed_in_the_middle(&repo);
+    // What the agents had as their temporary directory goes as well, and nothing that is only called so.
+    let run = run_dir(&repo).file_name().unwrap().to_str().unwrap().to_owned();
+    let named = || {
+        let all = std::fs::read_dir(repo.tmp()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut named: Vec<_> =
+            all.filter_map(|name| name.strip_prefix(&format!("supervise-{run}-")).map(str::to_owned)).collect();
+        named.sort();
+        named
+    };
+    assert_eq!(named().len(), 1, "{:?}", named());
+    let at = |end: &str| repo.tmp().join(format!("supervise-{run}-{end}"));
+    std::fs::create_dir(at("mine")).unwrap();
+    std::fs::write(at("1"), "").unwrap();
+    std::os::unix::fs::symlink(at("mine"), at("2")).unwrap();
     let cleared = Ended::of(&repo.supervise().args(["reset", "--format", "json"]).output().unwrap()).expect(0);
     assert_eq!((repo.status(), repo.read("b")), (String::new(), "1\n".to_owned()));
     assert_eq!(cleared.json()["state"], "INTERRUPTED");
+    assert_eq!(named(), ["1", "2", "mine"]);
     assert_eq!(cleared.agent("b")["reason"]["kind"], "supervisor_died");
     assert_eq!(repo.subjects(), ["feat(a): a"]);
     let again = Ended::of(&repo.supervise().arg("reset").output().unwrap()).expect(0);
