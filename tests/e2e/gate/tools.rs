@@ -258,7 +258,7 @@ const PYTEST: Case = Case {
     id: "python",
     before: &[("app.py", "def one(): return 1\n")],
     files: &["@/*.py"],
-    script: "printf 'import app\\ndef test(tmp_path):\\n    (tmp_path / \"x\").write_text(\"y\")\\n    assert app.one() == 2\\n' > test_app.py; if pytest -q > $F/before; then exit 94; fi; sed -i s/1/2/ app.py; pytest -q --lf > $F/pytest; grep -q '1 passed' $F/pytest",
+    script: "printf 'import app\\ndef test(tmp_path):\\n    (tmp_path / \"x\").write_text(\"y\")\\n    assert app.one() == 2\\n' > test_app.py; if pytest -q > $F/before; then exit 94; fi; sed -i 's/1/1 + 1/' app.py; pytest -q --lf > $F/pytest; grep -q '1 passed' $F/pytest",
     after: &[],
 };
 
