@@ -222,6 +222,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn this_process_has_the_environment_that_it_was_given() {
+        let own = fs::read("/proc/self/environ").unwrap().len() as u64;
+        assert_eq!(tree::environment(std::process::id()), Environment::Bytes(own));
+    }
+
     /// A program that executes itself again and again has no environment for a good part of its life.
     #[test]
     fn a_process_in_the_middle_of_execve_is_found() {
