@@ -11,6 +11,10 @@ mod again;
 mod trees;
 
 use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,8 +22,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use supervise::core::effect::Ending;
 use supervise::core::reason::Exit;
 use supervise::host::process::{SpawnError, TreeNews};
-use supervise::shim::record::Cause;
+use supervise::shim::record::{Cause, ExitRecord};
 use supervise::shim::tree::look;
+use supervise::shim::wire::{Launch, Order};
 use trees::{Bench, Tree, until, until_meanwhile, write_script};
 
 const SHORT: Ending = Ending::Orderly { grace: Duration::from_millis(100) };
@@ -489,4 +494,35 @@ fn nothing_survives_a_killed_supervisor() {
         supervisor.wait().unwrap();
         until("the end of all", || Bench::marked(&mark).is_empty().then_some(()));
     });
+}
+
+/// The first that the shim has to say finds nobody: its supervisor went as soon as it had said what to launch.
+#[test]
+fn nothing_survives_a_supervisor_that_goes_before_it_is_told_of_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let launch = Launch {
+        program: "/bin/sleep".into(),
+        argv: vec!["sleep".into(), "1000".into()],
+        env: Vec::new(),
+        cwd: directory.path().to_owned(),
+        stdin: None,
+        stdout: path("stdout.log"),
+        stderr: path("stderr.log"),
+        log_limit: 1 << 20,
+        exit_record: path("exit.json"),
+        forward: false,
+        leftover_grace: Duration::ZERO,
+        cgroup: None,
+        gate: None,
+    };
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(&Order::Launch(Box::new(launch)).encode()).unwrap();
+    drop(ours);
+    let mut shim = Command::new(trees::binary());
+    let mut shim = shim.arg(supervise::shim::ARGUMENT).stdin(OwnedFd::from(theirs)).spawn().unwrap();
+    let status = until("the end of the shim", || shim.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    let record = ExitRecord::read(&path("exit.json")).unwrap().unwrap();
+    assert_eq!((record.cause, record.exit()), (Cause::SupervisorGone, Exit::Signal(15)));
 }

@@ -153,6 +153,8 @@ impl Shim {
         let mut empty = self.reap();
         let mut survivors = Vec::new();
         while !empty && survivors.is_empty() {
+            // Also where it was a report that found nobody: what is closed is not waited for.
+            self.end_if_alone();
             let now = clock::now();
             self.ender.advance(now);
             let Ready { children, link, stdout, stderr, gate } = self.wait(now)?;
@@ -306,6 +308,11 @@ impl Shim {
                 (Order::Launch(_) | Order::Answer { .. } | Order::Stale(_) | Order::Withdraw, _) => {}
             }
         }
+        self.end_if_alone();
+    }
+
+    /// Ends the tree if the supervisor is gone.
+    fn end_if_alone(&mut self) {
         if !self.link.is_open() {
             self.end(Ending::Orderly { grace: ORPHAN_GRACE }, Cause::SupervisorGone);
         }
