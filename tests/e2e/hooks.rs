@@ -170,10 +170,11 @@ fn what_goes_wrong_beside_the_run_is_one_plain_line_each() {
     command.arg("run").arg(repo.session(&session)).env_remove("NO_COLOR").env("TERM", "xterm-256color");
     command.env("GITHUB_STEP_SUMMARY", repo.tmp());
     let said = Ended::of(&command.output().unwrap()).expect(0).stderr;
-    let told: Vec<&str> = said.lines().filter(|line| !line.starts_with(|c: char| c.is_ascii_digit())).collect();
+    let mut told: Vec<&str> = said.lines().filter(|line| !line.starts_with(|c: char| c.is_ascii_digit())).collect();
     let summary = "supervise: warning: the step summary cannot be written: it is not a file";
     let mut expected = ["supervise: warning: hook on_run_end: failed with exit code 3 (hooks.log of the run)", summary];
     expected.sort_unstable();
+    told.sort_unstable();
     assert_eq!(told, expected, "{said:?}");
     assert!(!said.contains('\u{1b}'), "{said:?}");
     // With its time and its module where that is asked for.

@@ -61,7 +61,11 @@ fn a_dead_run_is_shown_and_taken_up_in_its_own_working_tree() {
 
 #[test]
 fn reset_clears_the_working_tree_of_the_run_and_no_other() {
-    let (repo, linked) = killed_in_a_linked_one();
+    let (repo, before) = killed_in_a_linked_one();
+    assert!(eventually(PATIENCE, || repo.survivors().is_empty()));
+    // It is found where git has moved it to.
+    let linked = repo.path().join("../moved");
+    repo.git(&["worktree", "move", before.to_str().unwrap(), linked.to_str().unwrap()]);
     supervise(&repo, &["reset"]).expect(0);
     assert_eq!(text(&linked, "a/f"), "1\n");
     assert!(!linked.join("a/n").exists());

@@ -44,6 +44,17 @@ fn no_agent_writes_in_another_repository() {
     }
 }
 
+/// What a build has cloned can be made away with.
+#[test]
+fn a_repository_that_git_ignores_is_as_all_that_it_ignores() {
+    let inner = TestRepo::with(&[("f", "1\n")]);
+    let repo = TestRepo::with(&[("d/own", "1\n"), (".gitignore", "build/\n")]);
+    repo.git(&["clone", "-q", inner.path().to_str().unwrap(), "build/deps/clone"]);
+    repo.run(&one("d/", "rm -rf build; echo 2 > d/own"), &[]).expect(0);
+    assert!(!repo.exists("build"));
+    assert_eq!(repo.files_of("feat(a): a"), ["d/own"]);
+}
+
 /// Its own clone is an agent's to write: it was not there before.
 #[test]
 fn what_an_agent_clones_is_its_own() {
