@@ -64,7 +64,7 @@ impl Taken {
         build(&root, files);
         let mut times = Times::default();
         let mut repository = Repository::open(&root).unwrap();
-        let opened = timed(|| repository.open_run(&RunId::new("bench").unwrap(), false).unwrap());
+        let opened = timed(|| drop(repository.open_run(&RunId::new("bench").unwrap(), false).unwrap()));
         for round in 0..rounds {
             let stamp =
                 |who: &str| changed.iter().for_each(|f| fs::write(root.join(f), format!("{who} {round}\n")).unwrap());

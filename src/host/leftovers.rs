@@ -235,7 +235,7 @@ mod tests {
         let program = dir.path().join("again");
         fs::write(&program, "#!/bin/sh\nexec \"$0\"\n").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let run: RunId = RunId::new("20260101-000000-abcd").unwrap();
+        let run = RunId::new("20260101-000000-abcd").unwrap();
         let mark = format!("{RUN_VARIABLE}={run}");
         let mut child = Command::new(&program).env(RUN_VARIABLE, run.as_str()).process_group(0).spawn().unwrap();
 

@@ -23,7 +23,7 @@ mod gate;
 
 pub use gate::{ANSWER_WITHIN, GateTerms, Gated, PatternText};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HEADER: usize = 5;
 
 /// The largest frame to a shim: a launch with its prompt.

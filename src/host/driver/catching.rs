@@ -1,8 +1,8 @@
 //! Without a gate: of which paths it is asked who is writing them, and when.
 //!
 //! Such a question looks into every process of every agent. So a path that nobody was found to be writing is asked
-//! about again only after a while: else what somebody writes all the time, a build or a log, would cost a processor
-//! of its own, and keep what has to act upon an answer from running.
+//! about again only after a while: else what somebody writes all the time, a build or a log, would be asked about
+//! without a pause, and keep what has to act upon an answer from running.
 //!
 //! Invariant: one question at a time; a path that was not asked about lately waits for no other path than those
 //! of the question that is being answered; what waits to be asked about again is bounded, and what is beyond, or

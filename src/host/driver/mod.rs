@@ -280,7 +280,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
     let watch = watch_over(&repository, &cookies, &news);
     layers.watch = watch.is_some();
     let head = repository.head()?;
-    repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
+    let nested = repository.open_run(&run, session.git_hooks == GitHooks::Run)?;
     let (supervisor, journal, first, left, events) = match earlier {
         None => {
             let opened = RunOpened {
@@ -316,7 +316,7 @@ pub async fn run(setup: Setup, observer: &mut dyn Observer) -> Result<Finished, 
         }
     };
     let workspace = repository.workspace().to_owned();
-    let (forbidden, nested) = (gate::forbidden(&repository), repository.nested().to_vec());
+    let forbidden = gate::forbidden(&repository);
     let lookups = Lookups::start(&repository, news.clone(), News::Died("lookups"))?;
     let git = GitThread::start("git", repository, news.clone(), News::Died("git")).map_err(DriverError::GitThread)?;
     let mut driver = Driver {

@@ -97,8 +97,6 @@ pub struct Repository {
     next_kept: u32,
     index: Option<Arc<Index>>,
     run: Option<RunState>,
-    /// Other repositories that were in the tree when the run was opened, save where git ignores them.
-    nested: Vec<RepoPath>,
     /// Paths that differed from HEAD when the run was opened, and what they were.
     at_start: Option<Arc<BTreeMap<RepoPath, Mark>>>,
     attempts: BTreeMap<AttemptId, AttemptState>,
@@ -148,13 +146,6 @@ impl Repository {
             dirs.push(self.git_dir.clone());
         }
         dirs
-    }
-
-    /// Other repositories that were in the tree when the run was opened: submodules, fetched or not, clones, and
-    /// working trees of this one. Not where git ignores them.
-    #[must_use]
-    pub fn nested(&self) -> &[RepoPath] {
-        &self.nested
     }
 
     pub fn head(&self) -> Result<Head, GitError> {

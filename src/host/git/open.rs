@@ -150,7 +150,6 @@ impl Repository {
             global_attributes,
             index: None,
             run: None,
-            nested: Vec::new(),
             at_start: None,
             attempts: BTreeMap::new(),
             lock: None,
@@ -213,14 +212,17 @@ impl Repository {
     /// Remembers the start of a run: its branch, and what already differs from HEAD. Removes an
     /// `index.lock` that a supervisor left behind (the caller holds the lock of the repository, so
     /// there is no other).
-    pub fn open_run(&mut self, run: &RunId, hooks: bool) -> Result<(), GitError> {
+    ///
+    /// Gives the other repositories that are in the tree: submodules, fetched or not, clones, and working trees of
+    /// this one. Not where git ignores them.
+    pub fn open_run(&mut self, run: &RunId, hooks: bool) -> Result<Vec<RepoPath>, GitError> {
         self.remove_stale_lock()?;
         let head = self.head()?;
         let whole = Scope::whole();
         let (tree, look) = (self.tree_of(head.commit.as_ref())?, self.look(&whole)?);
         let submodule = |item: Option<&Item>| item.is_some_and(|item| item.mode == Mode::Submodule.bits());
         let nested = look.seen.iter().filter(|s| s.nested || (s.stat.is_none() && submodule(s.item.as_ref())));
-        self.nested = nested.map(|seen| seen.path.clone()).collect();
+        let nested = nested.map(|seen| seen.path.clone()).collect();
         let mut changed = BTreeMap::new();
         let mut budget = HASHED_IN_ALL;
         for path in self.changed_in(&look, tree, &whole)? {
@@ -231,7 +233,7 @@ impl Repository {
         self.run_hooks = hooks;
         self.run = Some(RunState { id: run.clone(), branch: head.branch });
         self.at_start = Some(Arc::new(changed));
-        Ok(())
+        Ok(nested)
     }
 
     /// For a run that is resumed: the branch that it was opened on, which commits must still go to.

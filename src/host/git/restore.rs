@@ -74,8 +74,7 @@ impl Repository {
         remove.sort_by(|a, b| b.cmp(a));
         let mut dirs = BTreeSet::new();
         for path in remove {
-            let remove = || self.remove(&path);
-            match remove().or_else(|error| if self.open_up(&path) { remove() } else { Err(error) }) {
+            match self.opened_up(&path, || self.remove(&path)) {
                 Ok(()) => {
                     self.forget_start(&path);
                     dirs.extend(std::iter::successors(path.parent(), RepoPath::parent));
@@ -91,8 +90,7 @@ impl Repository {
         dirs.extend(made.map(|(path, _)| path.clone()));
         self.remove_empty(id, &scope, &dirs)?;
         for base in write {
-            let put_back = || self.put_back(id, &base);
-            match put_back().or_else(|error| if self.open_up(&base.path) { put_back() } else { Err(error) }) {
+            match self.opened_up(&base.path, || self.put_back(id, &base)) {
                 Ok(true) => restored.push(base.path),
                 Ok(false) | Err(_) => left.push(base.path),
             }
@@ -100,6 +98,11 @@ impl Repository {
         restored.sort();
         left.sort();
         Ok((restored, left))
+    }
+
+    /// Does something to a path; where it fails, once more with its directory opened up, if that can be.
+    fn opened_up<T, E>(&self, path: &RepoPath, act: impl Fn() -> Result<T, E>) -> Result<T, E> {
+        act().or_else(|error| if self.open_up(path) { act() } else { Err(error) })
     }
 
     /// Lets this user write in a path's directory, if he owns it and may not: who closed it wrote in it before.

@@ -86,6 +86,11 @@ struct Walker<'w> {
 }
 
 impl Walker<'_> {
+    /// A repository of its own; not, as for git, a directory of which the index knows files.
+    fn is_nested(&self, dir: BorrowedFd<'_>, path: &RepoPath) -> bool {
+        is_repository(dir) && !self.known.tracked_beneath(path.as_bytes())
+    }
+
     /// Begins at a root of the scope: a file, a directory, or nothing.
     fn start(&mut self, path: &RepoPath) -> Result<(), GitError> {
         let failed = |e: std::io::Error| GitError::Io { what: format!("looking at `{path}`"), source: e };
@@ -216,13 +221,6 @@ impl Walker<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl Walker<'_> {
-    /// A repository of its own; not, as for git, a directory of which the index knows files.
-    fn is_nested(&self, dir: BorrowedFd<'_>, path: &RepoPath) -> bool {
-        is_repository(dir) && !self.known.tracked_beneath(path.as_bytes())
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Rules {
     /// Directories of git and of the supervisor, where they lie in the workspace.
     pub(super) forbidden: Vec<RepoPath>,
     /// Other repositories in the workspace: each, and what is beneath it.
-    pub(super) nested: BTreeSet<RepoPath>,
+    pub(super) nested: Vec<RepoPath>,
     /// Matched by `exclusive`, and asked about all the same.
     pub(super) protected: BTreeSet<RepoPath>,
     /// The runner's own: each, and what is beneath it.
@@ -117,9 +117,10 @@ impl Rules {
             Place::Root if moves(sighting.touch) => return Ruling::Refused(RefusalReason::Git),
             Place::Root | Place::Outside | Place::Nameless => return Ruling::NotOurs,
         };
-        if self.forbidden.iter().any(|forbidden| concerns(forbidden, path, sighting.touch)) {
+        let concerns_one = |of: &[RepoPath]| of.iter().any(|closed| concerns(closed, path, sighting.touch));
+        if concerns_one(&self.forbidden) {
             Ruling::Refused(RefusalReason::Git)
-        } else if self.is_nested(path, sighting.touch) {
+        } else if concerns_one(&self.nested) {
             Ruling::Refused(RefusalReason::Nested)
         } else if matches(&self.deny, path) {
             Ruling::Refused(RefusalReason::Denied)
@@ -128,14 +129,6 @@ impl Rules {
         } else {
             Ruling::Open
         }
-    }
-
-    /// The same as [`concerns`], of many.
-    fn is_nested(&self, path: &RepoPath, touch: Touch) -> bool {
-        let in_one = || std::iter::successors(Some(path.clone()), RepoPath::parent).any(|at| self.nested.contains(&at));
-        // Between a directory and what is beneath it there may be others that begin alike.
-        let alike = || self.nested.range(path..).take_while(|other| other.as_bytes().starts_with(path.as_bytes()));
-        !self.nested.is_empty() && (in_one() || (moves(touch) && alike().any(|other| other.is_within(path))))
     }
 
     fn is_granted(&self, path: &RepoPath) -> bool {
@@ -161,9 +154,9 @@ fn matches(patterns: &[Pattern], path: &RepoPath) -> bool {
     patterns.iter().any(|pattern| pattern.matches(path))
 }
 
-/// Whether touching `path` so concerns a forbidden directory: in it, or a move of what it lies in.
-fn concerns(forbidden: &RepoPath, path: &RepoPath, touch: Touch) -> bool {
-    path.is_within(forbidden) || (moves(touch) && forbidden.is_within(path))
+/// Whether touching `path` so concerns a directory that is closed to all: in it, or a move of what it lies in.
+fn concerns(closed: &RepoPath, path: &RepoPath, touch: Touch) -> bool {
+    path.is_within(closed) || (moves(touch) && closed.is_within(path))
 }
 
 /// May it give a directory another name, or give its name away?
@@ -189,7 +182,7 @@ mod tests {
             scratch: vec![path(".codex")],
             ..Rules::default()
         };
-        rules.nested = [path("src/sub"), path("src-1"), path("src/deep/er/sub")].into();
+        rules.nested = vec![path("src/sub"), path("src-1"), path("src/deep/er/sub")];
         rules.protected.insert(path("src/.env"));
         rules.grant(Grant::Path(path("granted")));
         rules.grant(Grant::Beneath(path("target")));

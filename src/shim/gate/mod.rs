@@ -94,7 +94,7 @@ impl Gate {
         rules.exclusive = patterns(&terms.exclusive)?;
         rules.deny = patterns(&terms.deny)?;
         rules.forbidden = within(&terms.workspace, &terms.forbidden);
-        rules.nested = terms.nested.iter().cloned().collect();
+        rules.nested.clone_from(&terms.nested);
         rules.scratch.clone_from(&terms.scratch);
         rules.protected = terms.protected.iter().cloned().collect();
         terms.own.iter().cloned().for_each(|path| rules.grant(Grant::Path(path)));
