@@ -39,14 +39,19 @@ fn ignored() -> io::Result<impl Iterator<Item = i32>> {
     Ok((1..32).filter(move |number| set >> (number - 1) & 1 == 1))
 }
 
-/// The signals that end a process, held back in this thread and in those that it starts from now on, for one of them
-/// to take (sigwait(3)). Dropped, they have their meaning again in this one.
+/// The signals that end this process, held back in this thread and in those that it starts from now on, for one of
+/// them to take (sigwait(3)). Not those that it was started to ignore. Dropped, they have their meaning again in this
+/// one.
 #[derive(Debug)]
 pub struct Held(SigSet);
 
 impl Held {
     pub fn hold() -> io::Result<Self> {
-        let held = SigSet::from_iter([SIGHUP, SIGINT, SIGTERM]);
+        // One that is blocked comes also where it is ignored (signal(7)), and then ends nothing.
+        let mut held = SigSet::from_iter([SIGHUP, SIGINT, SIGTERM]);
+        for signal in ignored()?.filter_map(|number| nix::sys::signal::Signal::try_from(number).ok()) {
+            held.remove(signal);
+        }
         held.thread_block()?;
         Ok(Self(held))
     }

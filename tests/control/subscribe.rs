@@ -141,11 +141,13 @@ fn what_is_no_subscription_is_refused_and_places_are_bounded() {
     }
 }
 
-/// `attach`, and what its terminal has got so far.
-fn attach_on_a_terminal(repo: &TestRepo) -> (Arc<Mutex<String>>, Child) {
+/// `attach`, and what its terminal has got so far. `signals`, as env(1) takes it: what it is started to do about them,
+/// which is else what whoever runs the tests was.
+fn attach_on_a_terminal(repo: &TestRepo, signals: &str) -> (Arc<Mutex<String>>, Child) {
     let pty = nix::pty::openpty(None, None).unwrap();
-    let mut command = repo.supervise();
-    command.arg("attach").env("TERM", "xterm").stderr(pty.slave).stdout(Stdio::piped());
+    let mut command = repo.command("env");
+    command.arg(signals).arg(repo.supervise().get_program()).arg("attach");
+    command.env("TERM", "xterm").stderr(pty.slave).stdout(Stdio::piped());
     let child = command.spawn().unwrap();
     let shown = Arc::new(Mutex::new(String::new()));
     let shows = Arc::clone(&shown);
@@ -172,7 +174,8 @@ fn what_agents_are_doing_is_sent_to_those_who_want_to_know() {
         codex.display()
     );
     let run = Run::start(&repo, &session, "a");
-    let (shown, attached) = attach_on_a_terminal(&repo);
+    // Who is started to ignore Ctrl-C, as in the background of a script, does.
+    let (shown, attached) = attach_on_a_terminal(&repo, "--ignore-signal=INT");
     let mut wants = Reader::subscribe(&repo, &json!({"doing": true}));
     let other = Reader::subscribe(&repo, &json!({}));
     let doing = std::iter::from_fn(|| wants.next()).find(|line| line["kind"] == "doing").unwrap();
@@ -181,9 +184,10 @@ fn what_agents_are_doing_is_sent_to_those_who_want_to_know() {
     let shows = || shown.lock().unwrap().contains("$ ls");
     assert!(super::eventually(Duration::from_secs(30), shows), "{:?}", shown.lock().unwrap());
     // Who has seen enough leaves no live line behind, and the run goes on.
-    let (other_terminal, leaves) = attach_on_a_terminal(&repo);
+    let (other_terminal, leaves) = attach_on_a_terminal(&repo, "--default-signal=INT");
     let shows = || other_terminal.lock().unwrap().contains("$ ls");
     assert!(super::eventually(Duration::from_secs(30), shows), "{:?}", other_terminal.lock().unwrap());
+    signal(&attached, "INT");
     signal(&leaves, "INT");
     let left = finish(leaves, Duration::from_secs(20));
     assert_eq!(left.code, None, "it was the signal that ended it");
@@ -194,7 +198,8 @@ fn what_agents_are_doing_is_sent_to_those_who_want_to_know() {
     go(&repo);
     run.finish();
     assert!(!shown.lock().unwrap().contains("ls \u{1b}[2J"), "{:?}", shown.lock().unwrap());
-    finish(attached, Duration::from_secs(20));
+    finish(attached, Duration::from_secs(20)).expect(0);
+    assert!(!shown.lock().unwrap().contains("the run goes on"), "{:?}", shown.lock().unwrap());
     let other = other.rest();
     assert_eq!(numbers(&other), (1..=u64::try_from(other.len()).unwrap()).collect::<Vec<_>>());
 }
